@@ -1,0 +1,21 @@
+"""The `vectormigrate` command: a face. It parses, calls one service, and shows what the service answers.
+
+Services and everything below them are imported when a verb runs, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+from vectormigrate_dagster.cli.command import cli
+from vectormigrate_dagster.cli.look import export, lookup, recommend, status, validate
+from vectormigrate_dagster.cli.move import init, migrate, plan, stop, throttle
+from vectormigrate_dagster.cli.run import demo, ui
+
+__all__ = ["cli", "main"]
+
+for _verb in (init, plan, migrate, status, stop, throttle, validate, lookup, export, recommend, ui, demo):
+    cli.add_command(_verb)
+
+
+def main() -> None:
+    """Run the command and end the process with its exit code."""
+    cli()

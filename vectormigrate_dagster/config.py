@@ -1,0 +1,269 @@
+"""One strict model of a migration file, `migrations/<id>.yaml`; `migration_file` reads and writes such files.
+
+Secrets are never in it: it holds the names of environment variables, read when a database is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import to_json
+
+from vectormigrate_dagster.databases import TYPES, Endpoint, Options, options_of
+from vectormigrate_dagster.errors import MissingSecret
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_PORTS = {"http": 80, "https": 443}
+_LOOPBACK = {"127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104  (names of this machine, nothing is bound)
+_CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_CRON_PART = re.compile(r"(?:\*|(?P<first>\d{1,2})(?:-(?P<last>\d{1,2}))?)(?:/(?P<step>[1-9]\d?))?")
+SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:api[_-]?key|key|token|password|passwd|pwd|secret|authorization)$", re.IGNORECASE
+)
+"""What settings that hold a secret are called."""
+
+Auto = Literal["auto"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EndpointConfig(_Strict):
+    """`source:` or `target:` of a migration file."""
+
+    type: str
+    url: str | None = None
+    path: Path | None = None
+    api_key_env: Annotated[str, Field(pattern=_ENV_NAME)] | None = None
+    collection: Annotated[str, Field(min_length=1)]
+    scopes: Literal["all"] | tuple[str, ...] = "all"
+    options: SerializeAsAny[Options] = Field(default_factory=Options, validate_default=True)
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if value not in TYPES:
+            raise ValueError(f"'{value}' is not a database this version moves; use one of {', '.join(TYPES)}")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            address = _split(value)
+            if address.scheme not in _PORTS or not address.hostname:
+                raise ValueError(
+                    "give an address such as http://localhost:6333, or use 'path' for an embedded database"
+                )
+            if address.username is not None or address.password is not None:
+                raise ValueError("the address holds user info; remove it and name a variable in 'api_key_env'")
+            if any(SECRET_NAME.search(name) for name, _ in parse_qsl(address.query, keep_blank_values=True)):
+                raise ValueError("the address holds a key in its query; remove it and name a variable in 'api_key_env'")
+        return value
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _typed_options(cls, value: Any, info: ValidationInfo) -> Any:
+        if type(value) is Options:
+            value = value.model_dump(exclude_unset=True)
+        if not isinstance(value, dict):
+            return value
+        if "type" not in info.data:
+            return Options()  # `type` is wrong, so nobody can say what its options are
+        return options_of(info.data["type"]).model_validate_json(to_json(value), strict=True)
+
+    @model_validator(mode="after")
+    def _one_address(self) -> EndpointConfig:
+        if (self.url is None) == (self.path is None):
+            raise ValueError("give exactly one of 'url' (a server) and 'path' (an embedded database)")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is a folder that one process at a time may open."""
+        return self.path is not None
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Type, address and collection, alike for two spellings of the same thing."""
+        if self.path is not None:
+            return self.type, os.path.realpath(self.path), self.collection
+        address = _split(self.url or "")
+        host = (address.hostname or "").rstrip(".")
+        host = "localhost" if host in _LOOPBACK else host
+        port = address.port or _PORTS[address.scheme]
+        return self.type, f"{host}:{port}{address.path.rstrip('/')}", self.collection
+
+    def endpoint(self, environment: Mapping[str, str]) -> Endpoint:
+        """The endpoint with its secret filled in.
+
+        Raises:
+            MissingSecret: the variable `api_key_env` names is not in `environment`.
+        """
+        secret: SecretStr | None = None
+        if self.api_key_env is not None:
+            if self.api_key_env not in environment:
+                raise MissingSecret(
+                    f"environment variable '{self.api_key_env}' is not set; "
+                    f"set it to the key of {self.type} collection '{self.collection}'"
+                )
+            secret = SecretStr(environment[self.api_key_env])
+        return Endpoint(
+            type=self.type,
+            url=self.url,
+            path=self.path,
+            api_key=secret,
+            collection=self.collection,
+            options=self.options,
+        )
+
+
+class IdsConfig(_Strict):
+    """How ids become ids of the target; see `mapping.ids`."""
+
+    policy: Literal["auto", "native", "uuid5"] = "auto"
+    field: Annotated[str, Field(min_length=1)] = "_source_id"
+    namespace: str | None = None
+
+
+class MappingConfig(_Strict):
+    """`mapping:` of a migration file."""
+
+    ids: IdsConfig = IdsConfig()
+    rename: dict[str, str] = Field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    types: dict[str, str] = Field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+    scope_as: Literal["auto", "native", "field", "collection"] = "auto"
+
+
+class TransferConfig(_Strict):
+    """`transfer:` of a migration file."""
+
+    on_conflict: Literal["fail", "skip", "overwrite"] = "fail"
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
+    partition_records: Annotated[int, Field(ge=1)] | Auto = "auto"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 5.0
+    workers: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 5
+    validate_every: Annotated[int, Field(ge=0)] = 10
+    rate_limit: Annotated[float, Field(gt=0)] | None = None
+
+
+class SearchConfig(_Strict):
+    """`validation.search:` of a migration file."""
+
+    queries: Annotated[int, Field(ge=0)] = 100
+    k: Annotated[int, Field(ge=1)] = 10
+    min_overlap: Annotated[float, Field(ge=0, le=1)] = 0.95
+
+
+class ValidationConfig(_Strict):
+    """`validation:` of a migration file."""
+
+    sample_size: Annotated[int, Field(ge=1)] = 1000
+    min_cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
+    search: SearchConfig = SearchConfig()
+
+
+class JournalConfig(_Strict):
+    """`journal:` of a migration file; both None is SQLite beside Dagster's storage."""
+
+    url: str | None = None
+    url_env: Annotated[str, Field(pattern=_ENV_NAME)] | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None:
+            address = _split(value)
+            named = [name for name, _ in parse_qsl(address.query, keep_blank_values=True) if SECRET_NAME.search(name)]
+            if address.password is not None or named:
+                raise ValueError("the address holds a password; remove it, or name a variable in 'url_env' instead")
+        return value
+
+
+class ScheduleConfig(_Strict):
+    """`schedule:` of a migration file."""
+
+    cron: str | None = None
+    action: Literal["missing", "verify"] = "missing"
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str | None) -> str | None:
+        parts = [] if value is None else value.split()
+        if value is not None and len(parts) != len(_CRON_FIELDS):
+            raise ValueError(f"a cron line has five fields (minute hour day month weekday), found {len(parts)}")
+        for part, (name, low, high) in zip(parts, _CRON_FIELDS, strict=False):
+            if not all(_cron_item(item, low, high) for item in part.split(",")):
+                raise ValueError(
+                    f"'{part}' is not a {name}; use {low} to {high}, *, ranges (a-b), steps (*/n) and commas"
+                )
+        return value
+
+
+class Migration(_Strict):
+    """A migration file.
+
+    Args:
+        id: the file's name without `.yaml`.
+    """
+
+    id: str
+    source: EndpointConfig
+    target: EndpointConfig
+    mapping: MappingConfig = MappingConfig()
+    transfer: TransferConfig = TransferConfig()
+    validation: ValidationConfig = ValidationConfig()
+    journal: JournalConfig = JournalConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Migration:
+        if self.source.place == self.target.place:
+            raise ValueError(
+                f"source and target are the same {self.source.type} collection '{self.source.collection}'; "
+                "name another collection in 'target'"
+            )
+        return self
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        ValueError: it is none; the message does not repeat it, as it may hold a password.
+    """
+    try:
+        address = urlsplit(url)
+        _ = address.port
+    except ValueError as error:
+        raise ValueError("this is not an address such as http://localhost:6333") from error
+    return address
+
+
+def _cron_item(item: str, low: int, high: int) -> bool:
+    match = _CRON_PART.fullmatch(item)
+    if match is None:
+        return False
+    first, last = match["first"], match["last"]
+    bounds = [int(bound) for bound in (first, last) if bound is not None]
+    return bounds == sorted(bounds) and all(low <= bound <= high for bound in bounds)

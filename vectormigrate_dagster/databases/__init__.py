@@ -1,0 +1,74 @@
+"""One module per database behind one contract. This is the only place that knows their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+from vectormigrate_dagster.databases.base import Database, Endpoint, Fetched, Hits, Options, Refusal, Source
+from vectormigrate_dagster.databases.embedded import hold
+from vectormigrate_dagster.errors import ConfigurationError
+from vectormigrate_dagster.model import Capabilities
+
+__all__ = [
+    "TYPES",
+    "Database",
+    "Endpoint",
+    "Fetched",
+    "Hits",
+    "Options",
+    "Refusal",
+    "Source",
+    "capabilities_of",
+    "keep_open",
+    "open_source",
+    "open_target",
+    "options_of",
+]
+
+_MODULES = {"milvus": "Milvus", "qdrant": "Qdrant"}
+
+TYPES: tuple[str, ...] = tuple(sorted(_MODULES))
+"""The values that `type` may have in a migration file."""
+
+
+def open_target(endpoint: Endpoint) -> Database:
+    """Open a collection for reading and writing. Connects late: the first call may raise `Unavailable`."""
+    return _class_of(endpoint.type)(endpoint)
+
+
+def open_source(endpoint: Endpoint) -> Source:
+    """Open a collection read-only."""
+    return Source(open_target(endpoint))
+
+
+@contextmanager
+def keep_open(endpoint: Endpoint) -> Iterator[None]:
+    """Keep an embedded database's folder open across many short-lived objects; a server needs no such thing.
+
+    The folder is opened by whoever needs it first, and stays locked for other processes until the block ends.
+    """
+    if endpoint.path is None:
+        yield
+        return
+    with hold(endpoint.path):
+        yield
+
+
+def capabilities_of(type: str, *, embedded: bool = False) -> Capabilities:
+    """What a database can do, without connecting to one."""
+    cls = _class_of(type)
+    return cls.embedded_capabilities if embedded else cls.capabilities
+
+
+def options_of(type: str) -> type[Options]:
+    """The model of a database's `options:` in a migration file."""
+    return _class_of(type).options_model
+
+
+def _class_of(type: str) -> type[Database]:
+    if type not in _MODULES:
+        raise ConfigurationError(f"'{type}' is not a database this version moves; use one of {', '.join(TYPES)}")
+    module = import_module(f"vectormigrate_dagster.databases.{type}")
+    return getattr(module, _MODULES[type])  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Everything that is Dagster: ops, jobs, sensors, assets, and the event log that holds the state."""

@@ -1,0 +1,67 @@
+"""What a correct migration still leaves different: records refused, vanished, or not ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.home import migration_folder
+from vectormigrate_dagster.defs.target import ownership_of
+from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.model import IdColumn
+from vectormigrate_dagster.model.vectors import Mask
+from vectormigrate_dagster.transfer.ownership import OwnershipLog
+from vectormigrate_dagster.validation import Exceptions
+
+
+def refusals_path(log: MigrationLog, key: str) -> Path:
+    """The file that lists a partition's records that were not moved, one JSON object a line."""
+    return migration_folder(log.instance, log.migration_id) / "refused" / f"{key}.jsonl"
+
+
+def exceptions_of(log: MigrationLog, plan: Plan, keys: Iterable[str] | None = None) -> Exceptions:
+    """What is known to differ, over some partitions of a plan or (None) all.
+
+    Args:
+        log: the state, refreshed.
+        plan: the plan.
+        keys: partitions to look at.
+    """
+    chosen = [planned.key for planned in plan.splits] if keys is None else list(keys)
+    states = [state for key, state in log.partitions(plan).items() if key in chosen]
+    skipped = sum(state.skipped for state in states)
+    target = log.target(plan)
+    if target is None:
+        return Exceptions()
+    logs = [ownership_of(log.instance, log.migration_id, key, target) for key in chosen]
+    ownership = [entry for entry in logs if entry is not None]
+    return Exceptions(
+        refused=sum(state.refused for state in states),
+        vanished=sum(state.vanished for state in states),
+        pre_existing=max(0, target.records_before - skipped),
+        refused_ids=frozenset(_refused_ids(log, chosen)),
+        ours=None if target.state == "created" else lambda ids, scope: _any_wrote(ownership, ids, scope),
+    )
+
+
+def _refused_ids(log: MigrationLog, keys: Iterable[str]) -> Iterator[tuple[str | None, str]]:
+    for key in keys:
+        path = refusals_path(log, key)
+        if path.exists():
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    # A kill may have cut the last line; its records are read, refused and listed again.
+                    if line.endswith("\n"):
+                        refused = json.loads(line)
+                        yield refused["scope"], refused["id"]
+
+
+def _any_wrote(logs: list[OwnershipLog], ids: IdColumn, scope: str | None) -> Mask:
+    wrote = np.zeros(len(ids), dtype=np.bool_)
+    for entry in logs:
+        wrote |= entry.wrote(ids, scope)
+    return wrote

@@ -1,0 +1,83 @@
+"""Exclusive leases: one process at a time works on a plan, a partition or a target.
+
+A lease is a file lock in the home, so the kernel frees it when its holder dies, however it dies. A home on a
+shared file system serves one host at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock, Timeout
+
+from vectormigrate_dagster.defs.home import migration_folder
+from vectormigrate_dagster.errors import LeaseHeld
+
+MIGRATE = "migrate"
+"""Held while a `migrate` command is at work, so that status knows it between two partitions."""
+
+_PROBE_SECONDS = 1.0
+"""Whoever takes a lease waits this long, so that a probe of `is_held` never looks like a holder."""
+
+
+class Lease:
+    """The right to work on one thing of one migration; held until `release` or the end of the process.
+
+    Args:
+        what: a partition key, "plan" or "target".
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, migration_id: str, what: str) -> None:
+        self.what = what
+        self._name = f"'{what}' of migration '{migration_id}'"
+        folder = migration_folder(instance, migration_id) / "leases"
+        folder.mkdir(exist_ok=True)
+        self._path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', what)}.lock"
+        self._lock = FileLock(self._path, thread_local=False)
+
+    @property
+    def path(self) -> Path:
+        """The lock file."""
+        return self._path
+
+    def acquire(self, timeout: float = _PROBE_SECONDS) -> None:
+        """Take the lease, waiting up to `timeout` seconds.
+
+        Raises:
+            LeaseHeld: another process, or another run in this one, has it.
+        """
+        try:
+            self._lock.acquire(timeout=timeout, poll_interval=0.02)
+        except Timeout as error:
+            raise LeaseHeld(
+                f"{self._name} is being worked on by another process; wait for it, or end it with 'vectormigrate stop'"
+            ) from error
+
+    def release(self) -> None:
+        """Give the lease back; nothing happens if it is not held."""
+        self._lock.release(force=True)
+
+    def is_held(self) -> bool:
+        """Whether anybody holds the lease, asked by trying to take it for a moment."""
+        if not self._path.exists():
+            return False
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        self._lock.release(force=True)
+        return False
+
+
+@contextmanager
+def held(lease: Lease, timeout: float = _PROBE_SECONDS) -> Iterator[None]:
+    """Hold a lease for the length of a block."""
+    lease.acquire(timeout)
+    try:
+        yield
+    finally:
+        lease.release()

@@ -1,0 +1,73 @@
+"""Names that Dagster, its UI and other programs know our things by."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from vectormigrate_dagster.migration_file import job_name
+
+LOCATION = "vectormigrate"
+"""The code location in `workspace.yaml`; runs that do not come from it still show on its pages."""
+
+MIGRATION_TAG = "vectormigrate/migration"
+PHASE_TAG = "vectormigrate/phase"
+PRINCIPAL_TAG = "vectormigrate/principal"
+CONTINUE_TAG = "vectormigrate/continue"
+EMBEDDED_TAG = "vectormigrate/embedded"
+
+
+__all__ = [
+    "CONTINUE_TAG",
+    "EMBEDDED_TAG",
+    "LOCATION",
+    "MIGRATION_TAG",
+    "PHASE_TAG",
+    "PRINCIPAL_TAG",
+    "job_name",
+    "migration_asset",
+    "partition_run_tags",
+    "partitions_name",
+    "plan_asset",
+    "plan_job_name",
+    "state_asset",
+    "validate_job_name",
+]
+
+
+def plan_job_name(migration_id: str) -> str:
+    """The job that plans a migration."""
+    return f"{job_name(migration_id)}_plan"
+
+
+def validate_job_name(migration_id: str) -> str:
+    """The job that validates a migration in full."""
+    return f"{job_name(migration_id)}_validate"
+
+
+def partitions_name(migration_id: str) -> str:
+    """The dynamic partitions definition whose keys are the plan's splits."""
+    return f"{job_name(migration_id)}_splits"
+
+
+def migration_asset(migration_id: str) -> dg.AssetKey:
+    """The asset that people look at: the target collection, partition by partition."""
+    return dg.AssetKey([job_name(migration_id)])
+
+
+def plan_asset(migration_id: str) -> dg.AssetKey:
+    """The asset whose newest materialization is the plan."""
+    return dg.AssetKey([job_name(migration_id), "plan"])
+
+
+def state_asset(migration_id: str) -> dg.AssetKey:
+    """The asset whose observations are the state of the migration."""
+    return dg.AssetKey([job_name(migration_id), "state"])
+
+
+def partition_run_tags(migration_id: str, job: str) -> dict[str, str]:
+    """Tags without which the UI does not count a run that we started ourselves as a run of a partition."""
+    return {
+        "dagster/partition_set": f"{job}_partition_set",
+        ".dagster/repository": f"__repository__@{LOCATION}",
+        MIGRATION_TAG: migration_id,
+    }

@@ -1,0 +1,162 @@
+"""Make, store and renew the plan of a migration."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import dagster as dg
+
+from vectormigrate_dagster import databases
+from vectormigrate_dagster.config import Migration
+from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.lease import Lease, held
+from vectormigrate_dagster.defs.state import TARGET, TargetState
+from vectormigrate_dagster.errors import PlanOutdated
+from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan
+
+_KEYS_PER_CALL = 5000
+"""More keys than this in one statement once broke SQLite (dagster issue 16260)."""
+
+
+_WAIT_SECONDS = 30.0
+"""As long as for a busy folder: several first users at once get the plan of the first."""
+
+
+def plan_migration(
+    instance: dg.DagsterInstance,
+    migration: Migration,
+    source: Endpoint,
+    target: Endpoint,
+    *,
+    profile: Literal["sample", "full"] = "sample",
+    replan: bool = False,
+    adopt: bool = False,
+) -> Plan:
+    """Return the stored plan, or make and store one; write to neither database.
+
+    Args:
+        instance: Dagster's storage.
+        migration: the migration file.
+        source: where to read.
+        target: where the plan is for.
+        profile: look at a sample of the records or at all of them.
+        replan: start a new generation although there is a plan.
+        adopt: keep what an earlier generation wrote into the target.
+
+    Raises:
+        PlanOutdated: there is a plan, and it may not be replaced (yet).
+        PlanRefused: something cannot be moved, or would be changed and is not allowed to.
+        LeaseHeld: another process plans or loads.
+    """
+    log = MigrationLog(instance, migration.id)
+    with held(Lease(instance, migration.id, "plan"), _WAIT_SECONDS):
+        log.refresh()
+        stored = log.plan()
+        if stored is not None and not replan:
+            require_current(stored, migration)
+            sync_keys(instance, migration.id, stored)
+            return stored
+        inherited = _inherited_target(log, stored, adopt=adopt)
+        with databases.open_source(source) as src, databases.open_target(target) as dst:
+            plan = make_plan(
+                src,
+                dst,
+                migration,
+                generation=1 if stored is None else stored.generation + 1,
+                profile=profile,
+                adopt=inherited is not None,
+            )
+        plan.loss.check()
+        if inherited is not None:
+            log.record(TARGET, inherited.model_copy(update={"plan": plan.digest}))
+        log.record_plan(plan, description=summary(plan), metadata=tables(plan))
+        sync_keys(instance, migration.id, plan)
+        return plan
+
+
+def require_current(plan: Plan, migration: Migration) -> None:
+    """Refuse to work by a plan that was made from another version of the migration file.
+
+    Raises:
+        PlanOutdated: the file was changed in a way that changes what is written.
+    """
+    if plan.config_digest != config_digest(migration):
+        raise PlanOutdated(
+            f"migration file '{migration.id}' was changed since its plan was made; undo the change, or start over "
+            f"with 'vectormigrate plan {migration.id} --replan'"
+        )
+
+
+def sync_keys(instance: dg.DagsterInstance, migration_id: str, plan: Plan) -> None:
+    """Make the partition keys of the UI those of the plan; a killed plan may have left them behind."""
+    partitions = names.partitions_name(migration_id)
+    have = set(instance.get_dynamic_partitions(partitions))
+    want = [planned.key for planned in plan.splits]
+    for key in have.difference(want):
+        instance.delete_dynamic_partition(partitions, key)
+    missing = [key for key in want if key not in have]
+    for start in range(0, len(missing), _KEYS_PER_CALL):
+        instance.add_dynamic_partitions(partitions, missing[start : start + _KEYS_PER_CALL])
+
+
+def summary(plan: Plan) -> str:
+    """One paragraph that says what the plan will do."""
+    counts = plan.loss.counts()
+    grades = ", ".join(f"{count} {grade}" for grade, count in counts.items())
+    return (
+        f"Generation {plan.generation}: {plan.source_records:,} records of {plan.source} to {plan.target} "
+        f"in {len(plan.splits)} partitions. Schema changes: {grades}."
+    )
+
+
+def tables(plan: Plan) -> dict[str, Any]:
+    """The plan as metadata that the UI shows well."""
+    loss = [
+        dg.TableRecord(
+            {
+                "what": row.subject,
+                "source": row.source,
+                "target": row.target,
+                "grade": row.grade.value,
+                "why": row.reason,
+            }
+        )
+        for row in plan.loss.rows
+    ]
+    columns = ["what", "source", "target", "grade", "why"]
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns])
+    return {
+        "mapping": dg.MetadataValue.table(loss, schema=schema),
+        "generation": plan.generation,
+        "partitions": len(plan.splits),
+        "source_records": plan.source_records,
+        **{f"changes_{grade}": count for grade, count in plan.loss.counts().items()},
+    }
+
+
+def _inherited_target(log: MigrationLog, stored: Plan | None, *, adopt: bool) -> TargetState | None:
+    """What is known of the target from the generation before, if it is adopted.
+
+    Raises:
+        PlanOutdated: work is going on, or there are records in the target that would be orphaned.
+    """
+    if stored is None:
+        return None
+    states = log.partitions(stored)
+    for key in states:
+        if Lease(log.instance, log.migration_id, key).is_held():
+            raise PlanOutdated(
+                f"partition '{key}' of migration '{log.migration_id}' is being loaded; "
+                f"end that first with 'vectormigrate stop {log.migration_id}'"
+            )
+    if not any(state.acknowledged for state in states.values()):
+        return None
+    if not adopt:
+        written = sum(state.acknowledged for state in states.values())
+        raise PlanOutdated(
+            f"{written:,} records of generation {stored.generation} are in the target; add --adopt to keep them "
+            "under the new plan, or empty the target first"
+        )
+    return log.target(stored)

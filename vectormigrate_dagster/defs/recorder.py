@@ -1,0 +1,144 @@
+"""Turn the checkpoints of a transfer into state events, and notice when somebody wants it to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from vectormigrate_dagster.databases import Refusal
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.exceptions import refusals_path
+from vectormigrate_dagster.defs.signals import stop_requested
+from vectormigrate_dagster.defs.state import PartitionState, Phase, now
+from vectormigrate_dagster.errors import Stopped, StorageFailed, VectorMigrateError
+from vectormigrate_dagster.transfer.pipeline import Checkpoint
+from vectormigrate_dagster.transfer.throttle import Throttle
+
+_ENDING = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+
+
+class Recorder:
+    """Records one partition's progress: after the first checkpoint, then every few seconds, and at the end.
+
+    Args:
+        log: where state goes.
+        key: the partition.
+        state: the state to go on from.
+        every: seconds between two state events.
+        throttle: told when the rate limit was changed.
+    """
+
+    def __init__(
+        self,
+        log: MigrationLog,
+        key: str,
+        state: PartitionState,
+        *,
+        every: float = 5.0,
+        throttle: Throttle | None = None,
+    ) -> None:
+        self._log = log
+        self._key = key
+        self._before = state
+        self.state = state
+        self._every = every
+        self._throttle = throttle
+        self._began = time.monotonic()
+        self._began_at = now()
+        self._written = 0.0
+        self._stop = False
+        self._refusals = refusals_path(log, key)
+        self._obey()
+
+    @property
+    def refusals(self) -> Path:
+        """The file that lists records that were not moved; absent if there are none."""
+        return self._refusals
+
+    def should_stop(self) -> bool:
+        """Whether somebody asked this work to end: a signal, or a request seen at the last state event."""
+        return self._stop or stop_requested()
+
+    def take(self, checkpoint: Checkpoint) -> None:
+        """Note a checkpoint; write a state event if it is time for one."""
+        if checkpoint.refused:
+            self._list(checkpoint.refused)
+        before, seconds = self._before, time.monotonic() - self._began
+        self.state = self.state.model_copy(
+            update={
+                "after": checkpoint.after,
+                "acknowledged": before.acknowledged + checkpoint.acknowledged,
+                "batches": before.batches + checkpoint.batches,
+                "bytes": before.bytes + checkpoint.bytes,
+                "skipped": before.skipped + checkpoint.skipped,
+                "refused": self.state.refused + len(checkpoint.refused),
+                "vanished": before.vanished + checkpoint.vanished,
+                "seconds": before.seconds + seconds,
+                "rate": checkpoint.acknowledged / seconds if seconds > 0 else 0.0,
+            }
+        )
+        if self._written == 0.0 or time.monotonic() - self._written >= self._every:
+            self.write("loading")
+
+    def write(self, phase: Phase, error: VectorMigrateError | None = None) -> None:
+        """Write a state event now, and look whether the work should end."""
+        self.state = self.state.model_copy(
+            update={
+                "state": phase,
+                "at": now(),
+                "error": None if error is None else str(error),
+                "exit_code": None if error is None else error.exit_code,
+            }
+        )
+        self._log.record(self._key, self.state)
+        self._written = time.monotonic()
+        if phase == "loading":
+            self._log.refresh()
+            self._obey()
+
+    @contextmanager
+    def outcome(self) -> Iterator[None]:
+        """Record how a block of work ends if it does not end well."""
+        try:
+            yield
+        except Stopped as error:
+            self.write("stopped", error)
+            raise
+        except VectorMigrateError as error:
+            self.write("failed", error)
+            raise
+        except BaseException as error:
+            # Dagster ends a step by raising in it; anything else is a fault of ours. Both can be resumed.
+            interrupted = isinstance(error, KeyboardInterrupt | dg.DagsterExecutionInterruptedError)
+            known = Stopped("the run was terminated") if interrupted else VectorMigrateError(f"unexpected: {error!r}")
+            self.write("stopped" if interrupted else "failed", known)
+            raise
+
+    def _obey(self) -> None:
+        control = self._log.control()
+        if control.stop_requested_at is not None and control.stop_requested_at > self._began_at:
+            self._stop = True
+        run = self._log.instance.get_run_by_id(self.state.run_id)
+        if run is not None and run.status in _ENDING:
+            self._stop = True
+        if self._throttle is not None and control.rate_limit_set:
+            self._throttle.rate.set_rate(control.rate_limit)
+
+    def _list(self, refused: tuple[Refusal, ...]) -> None:
+        lines = "".join(json.dumps({"id": r.id, "scope": r.scope, "reason": r.reason}) + "\n" for r in refused)
+        try:
+            self._refusals.parent.mkdir(exist_ok=True)
+            with self._refusals.open("a", encoding="utf-8") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageFailed(
+                f"'{self._refusals}' cannot be written: {error.strerror}; make room, then run the same command again"
+            ) from error

@@ -1,0 +1,41 @@
+"""The wish of this process's owner to end, as a flag that work looks at between batches."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_stop = threading.Event()
+
+
+def stop_requested() -> bool:
+    """Whether this process was asked to end (SIGINT, SIGTERM) inside `graceful`."""
+    return _stop.is_set()
+
+
+@contextmanager
+def graceful() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into a flag; the second of either ends the process as usual.
+
+    Outside the main thread it does nothing: signals belong to whoever runs that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
+        _stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _stop.clear()

@@ -1,0 +1,129 @@
+"""Turn a column of source ids into ids of the target, as the plan decided; by Arrow where it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vectormigrate_dagster.mapping.ids import IdMapping, IdRule, Kept, RefusedId, mapped_uuid, target_id, unmark
+from vectormigrate_dagster.model import Id, IdColumn, IdKind, Payload, id_text
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass
+class MappedIds:
+    """Ids of the target for the rows of a batch.
+
+    Args:
+        parts: one column per kind of target id, and the rows it stands for.
+        refused: row -> why its id has no place in the target.
+        restored: rows whose original id came back, so that the field that held it goes.
+    """
+
+    parts: list[tuple[Rows, IdColumn]]
+    refused: dict[int, str] = field(default_factory=dict)
+    restored: frozenset[int] = frozenset()
+
+
+def map_column(mapping: IdMapping, ids: IdColumn, scope: str | None) -> MappedIds:
+    """Map ids that stand for themselves, nothing being restored from payloads."""
+    rule = mapping.rules.get(ids.kind)
+    array: Any = ids.array
+    whole = np.arange(len(ids), dtype=np.int64)
+    if rule is IdRule.COPY and ids.kind is IdKind.TEXT and mapping.max_bytes is not None:
+        fits = pc.less_equal(pc.binary_length(array), pa.scalar(mapping.max_bytes))
+        return _checked(mapping, ids, fits, IdKind.TEXT)
+    if rule is IdRule.COPY:
+        return MappedIds([(whole, ids)])
+    if rule is IdRule.SIGNED:
+        return _checked(mapping, ids, pc.less_equal(array, pa.scalar(2**63 - 1, pa.uint64())), IdKind.I64)
+    if rule is IdRule.UNSIGNED:
+        return _checked(mapping, ids, pc.greater_equal(array, pa.scalar(0)), IdKind.U64)
+    if rule is IdRule.TEXT and ids.kind is not IdKind.UUID:
+        return MappedIds([(whole, IdColumn(IdKind.TEXT, ids.array.cast(pa.string())))])
+    return _one_by_one(mapping, ids, scope)
+
+
+def restore_column(
+    mapping: IdMapping, ids: IdColumn, scopes: Sequence[str | None], payloads: Sequence[Payload]
+) -> MappedIds:
+    """Bring back the original ids that an earlier migration kept in payloads.
+
+    A kept id counts only if it hashes to the record's own id: that proves that we wrote it, and that no two
+    records bring back the same id. Records without one, written since by the application, follow the rules.
+    """
+    kept = mapping.restore
+    if kept is None:
+        raise ValueError("this plan restores no ids")
+    values: dict[int, tuple[IdKind, Id]] = {}
+    refused: dict[int, str] = {}
+    restored: set[int] = set()
+    for row, (value, payload) in enumerate(zip(ids.to_pylist(), payloads, strict=True)):
+        try:
+            original = _original(mapping, kept, value, payload)
+            values[row] = original or target_id(mapping, value, ids.kind, scopes[row])
+        except RefusedId as reason:
+            refused[row] = str(reason)
+        else:
+            restored |= {row} if original is not None else set()
+    return MappedIds(_by_kind(values), refused, frozenset(restored))
+
+
+def _original(mapping: IdMapping, kept: Kept, value: Id, payload: Payload) -> tuple[IdKind, Id] | None:
+    """The id that an earlier migration kept; None if the payload holds none."""
+    original = unmark(payload.get(kept.field))
+    if original is None:
+        return None
+    kind, before = original
+    scope = payload.get(kept.scope_field) if kept.scope_field is not None else None
+    if id_text(mapped_uuid(kept.namespace, before, kind, scope, tagged=kept.tagged)) != id_text(value):
+        raise RefusedId(
+            f"payload field '{kept.field}' says {payload[kept.field]!r}, but the id was not made from that "
+            f"in namespace {kept.namespace}"
+        )
+    if kind not in mapping.target_kinds:
+        raise RefusedId(f"the original id is a {kind.value} id, the target holds none")
+    return original
+
+
+def _checked(mapping: IdMapping, ids: IdColumn, fits: Any, kind: IdKind) -> MappedIds:
+    """Take the ids for which `fits`, bool (n,), holds; say of each other one why not."""
+    mask = fits.to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(mask).astype(np.int64)
+    array = ids.array if len(rows) == len(ids) else ids.array.filter(fits)
+    refused: dict[int, str] = {}
+    for row in np.flatnonzero(~mask).tolist():
+        try:
+            target_id(mapping, ids[row], ids.kind)
+        except RefusedId as reason:
+            refused[row] = str(reason)
+    return MappedIds([(rows, IdColumn(kind, array.cast(kind.arrow_type)))], refused)
+
+
+def _one_by_one(mapping: IdMapping, ids: IdColumn, scope: str | None) -> MappedIds:
+    values: dict[int, tuple[IdKind, Id]] = {}
+    refused: dict[int, str] = {}
+    for row, value in enumerate(ids.to_pylist()):
+        try:
+            values[row] = target_id(mapping, value, ids.kind, scope)
+        except RefusedId as reason:
+            refused[row] = str(reason)
+    return MappedIds(_by_kind(values), refused)
+
+
+def _by_kind(values: dict[int, tuple[IdKind, Id]]) -> list[tuple[Rows, IdColumn]]:
+    groups: dict[IdKind, tuple[list[int], list[Id]]] = {}
+    for row, (kind, value) in values.items():
+        rows, ids = groups.setdefault(kind, ([], []))
+        rows.append(row)
+        ids.append(value)
+    return [
+        (np.asarray(rows, dtype=np.int64), IdColumn.of(kind, found)) for kind, (rows, found) in sorted(groups.items())
+    ]

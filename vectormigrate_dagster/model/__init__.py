@@ -1,0 +1,46 @@
+"""The nouns: what the rest of the house talks about. Imports nothing of ours but `errors`."""
+
+from vectormigrate_dagster.model.batch import Batch, Payload
+from vectormigrate_dagster.model.capabilities import Capabilities
+from vectormigrate_dagster.model.ids import Id, IdColumn, IdKind, id_text
+from vectormigrate_dagster.model.schema import (
+    CollectionSchema,
+    FieldSchema,
+    FieldType,
+    IdSchema,
+    IndexSpec,
+    Metric,
+    ScopeKind,
+    VectorKind,
+    VectorSchema,
+)
+from vectormigrate_dagster.model.split import Split, tile
+from vectormigrate_dagster.model.vectors import Dense, Element, Multi, Packed, Sparse, VectorColumn, is_valid
+
+__all__ = [
+    "Batch",
+    "Capabilities",
+    "CollectionSchema",
+    "Dense",
+    "Element",
+    "FieldSchema",
+    "FieldType",
+    "Id",
+    "IdColumn",
+    "IdKind",
+    "IdSchema",
+    "IndexSpec",
+    "Metric",
+    "Multi",
+    "Packed",
+    "Payload",
+    "ScopeKind",
+    "Sparse",
+    "Split",
+    "VectorColumn",
+    "VectorKind",
+    "VectorSchema",
+    "id_text",
+    "is_valid",
+    "tile",
+]

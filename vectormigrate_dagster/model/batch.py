@@ -1,0 +1,69 @@
+"""A batch of records, column by column: what travels from a source to a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from vectormigrate_dagster.model.ids import IdColumn
+from vectormigrate_dagster.model.vectors import Dense, Indices, Packed, Sparse, VectorColumn
+
+Payload = dict[str, Any]
+"""One record's payload: JSON values with int and float kept apart, as the database gave them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """n records of one scope and one id kind.
+
+    Args:
+        ids: the ids, in the order of the rows.
+        scope: namespace, tenant, partition or shard key; None where the collection is not divided.
+        vectors: name -> column of n rows; "" names Qdrant's unnamed vector.
+        payloads: n dictionaries.
+        vanished: ids, as text, that the source listed in this page and could no longer give when asked again.
+            Only a scan that lists and then fetches can know of them.
+    """
+
+    ids: IdColumn
+    scope: str | None = None
+    vectors: Mapping[str, VectorColumn] = field(default_factory=dict)
+    payloads: Sequence[Payload] = ()
+    vanished: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for name, column in self.vectors.items():
+            if len(column) != n:
+                raise ValueError(f"vector '{name}' has {len(column)} rows, the batch has {n} ids")
+        if len(self.payloads) != n:
+            raise ValueError(f"the batch has {len(self.payloads)} payloads for {n} ids")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the vectors; payloads are not counted."""
+        return sum(_nbytes(column) for column in self.vectors.values())
+
+    def take(self, indices: Indices) -> Batch:
+        """The records at `indices`, in that order."""
+        rows = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            ids=self.ids.take(rows),
+            vectors={name: column.take(rows) for name, column in self.vectors.items()},
+            payloads=[self.payloads[i] for i in rows],
+        )
+
+
+def _nbytes(column: VectorColumn) -> int:
+    if isinstance(column, Dense | Packed):
+        return int(column.values.nbytes)
+    if isinstance(column, Sparse):
+        return int(column.indices.nbytes + column.values.nbytes + column.indptr.nbytes)
+    return int(column.values.nbytes + column.offsets.nbytes)

@@ -1,0 +1,95 @@
+"""What a database can do, declared once, so that nothing else asks for its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vectormigrate_dagster.model.ids import IdKind
+from vectormigrate_dagster.model.schema import FieldType, Metric, ScopeKind, VectorKind
+from vectormigrate_dagster.model.vectors import Element
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """Limits and abilities of one database in one mode (embedded or server).
+
+    Args:
+        type: the database's name in a migration file.
+        title: its name for people.
+        single_process: a folder that one process at a time may open.
+        id_kinds: kinds of id it stores natively.
+        mixed_id_kinds: one collection may hold several kinds at once (Qdrant).
+        id_max_bytes: longest text id in UTF-8 bytes.
+        ids_are_unique_per_scope: the same id may occur in two scopes.
+        metrics: per vector kind, what it can compare with.
+        elements: what components of dense vectors it stores.
+        vector_kinds: dense, sparse, multi.
+        default_vector_name: what an unnamed vector is called here ("" where it may stay unnamed).
+        missing_vectors: a record may lack a vector.
+        max_vectors: vectors per record; None is unlimited.
+        max_dim: components of a dense vector.
+        normalises_cosine: cosine vectors come back with unit norm; the original norm is lost.
+        sparse_non_negative: sparse weights below zero are refused.
+        accepts_nan: a NaN or infinite component is stored rather than refused.
+        declared_fields: fields are columns that must be declared (Milvus, Weaviate).
+        dynamic_fields: keys that no field declares are kept.
+        field_types: types a declared field may have.
+        field_name_pattern: regular expression of a declared field's name; None is any.
+        reserved_keys: payload keys that cannot be stored under that name.
+        payload_types: JSON types a payload value may have (null, bool, int, float, text, list, object).
+        max_text_bytes: longest text value.
+        max_payload_bytes: whole payload of a record.
+        min_int, max_int: integers that survive exactly.
+        scope_kinds: how it can divide a collection.
+        insert_only: it can write only where no record exists.
+        exact_search: it can search without an index's approximation.
+        aliases, quantization, payload_indexes: it has them.
+        hnsw_words: its own words for an HNSW index, under the keys "type", "m" and "ef_construct"; empty where
+            the graph cannot be set.
+        max_batch_records, max_batch_bytes: limits of one write.
+        max_page_records: limit of one read.
+    """
+
+    type: str
+    title: str
+    single_process: bool = False
+    id_kinds: tuple[IdKind, ...]
+    mixed_id_kinds: bool = False
+    id_max_bytes: int | None = None
+    ids_are_unique_per_scope: bool = False
+    metrics: dict[VectorKind, tuple[Metric, ...]]
+    elements: tuple[Element, ...]
+    vector_kinds: tuple[VectorKind, ...]
+    default_vector_name: str
+    missing_vectors: bool
+    max_vectors: int | None = None
+    max_dim: int
+    normalises_cosine: bool = False
+    sparse_non_negative: bool = False
+    accepts_nan: bool = False
+    declared_fields: bool = False
+    dynamic_fields: bool = True
+    field_types: tuple[FieldType, ...] = ()
+    field_name_pattern: str | None = None
+    reserved_keys: tuple[str, ...] = ()
+    payload_types: frozenset[str] = frozenset({"null", "bool", "int", "float", "text", "list", "object"})
+    max_text_bytes: int | None = None
+    max_payload_bytes: int | None = None
+    min_int: int = -(2**63)
+    max_int: int = 2**63 - 1
+    scope_kinds: tuple[ScopeKind, ...] = ()
+    insert_only: bool = False
+    exact_search: bool = True
+    aliases: bool = True
+    quantization: tuple[str, ...] = ()
+    payload_indexes: tuple[str, ...] = ()
+    hnsw_words: dict[str, str] = field(default_factory=dict)
+    max_batch_records: int = 1000
+    max_batch_bytes: int = 16 * 2**20
+    max_page_records: int = 1000
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def but(self, **changes: Any) -> Capabilities:
+        """The same database in another mode."""
+        return replace(self, **changes)

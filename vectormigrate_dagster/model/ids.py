@@ -1,0 +1,128 @@
+"""Record ids as an Arrow column of one kind, with that kind's order.
+
+| kind | Python value | Arrow type | order |
+|---|---|---|---|
+| u64 | int, 0 to 2^64-1 | uint64 | numeric |
+| i64 | int, -2^63 to 2^63-1 | int64 | numeric |
+| uuid | uuid.UUID | fixed_size_binary[16] | bytes, which is the order of the lower-case text |
+| text | str | string | UTF-8 bytes, which is the order of Python's str |
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Id = int | uuid.UUID | str
+
+
+class IdKind(StrEnum):
+    """The kinds of id that the four databases know."""
+
+    U64 = "u64"
+    I64 = "i64"
+    UUID = "uuid"
+    TEXT = "text"
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """The Arrow type of a column of this kind."""
+        return _ARROW_TYPES[self]
+
+    def decode(self, text: str) -> Id:
+        """Read an id back from its text form (see `id_text`).
+
+        Raises:
+            ValueError: `text` is not an id of this kind.
+        """
+        if self is IdKind.TEXT:
+            return text
+        if self is IdKind.UUID:
+            return uuid.UUID(text)
+        value = int(text)
+        low, high = (0, 2**64 - 1) if self is IdKind.U64 else (-(2**63), 2**63 - 1)
+        if not low <= value <= high:
+            raise ValueError(f"{text} is outside the range of {self.value} ids")
+        return value
+
+
+_ARROW_TYPES: dict[IdKind, pa.DataType] = {
+    IdKind.U64: pa.uint64(),
+    IdKind.I64: pa.int64(),
+    IdKind.UUID: pa.binary(16),
+    IdKind.TEXT: pa.string(),
+}
+
+
+def id_text(value: Id) -> str:
+    """The text form of an id: decimal, lower-case dashed UUID, or the text itself."""
+    return str(value)
+
+
+@dataclass(frozen=True, eq=False)
+class IdColumn:
+    """n ids of one kind.
+
+    Args:
+        kind: the kind of every id.
+        array: Arrow array of `kind.arrow_type`, no nulls, shape (n,).
+    """
+
+    kind: IdKind
+    array: pa.Array[Any]
+
+    @classmethod
+    def of(cls, kind: IdKind, values: Iterable[Id]) -> IdColumn:
+        """Build a column from Python values."""
+        items: list[Any] = [v.bytes if isinstance(v, uuid.UUID) else v for v in values]
+        return cls(kind, pa.array(items, type=kind.arrow_type))
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> Id:
+        return self._python(self.array[index].as_py())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IdColumn):
+            return NotImplemented
+        return self.kind is other.kind and bool(self.array.equals(other.array))
+
+    __hash__ = None  # type: ignore[assignment]  # a column is data, never a key
+
+    def to_pylist(self) -> list[Id]:
+        """All ids as Python values (int, uuid.UUID or str)."""
+        if self.kind is IdKind.UUID:
+            return [uuid.UUID(bytes=b) for b in self.array.to_pylist()]
+        ids: list[Id] = self.array.to_pylist()  # type: ignore[assignment]  # kind says there are only ids
+        return ids
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> IdColumn:
+        """The ids at `indices`, in that order."""
+        return IdColumn(self.kind, self.array.take(pa.array(indices, type=pa.int64())))
+
+    def slice(self, start: int, stop: int) -> IdColumn:
+        """The ids from `start` up to, not including, `stop`, without a copy."""
+        return IdColumn(self.kind, self.array.slice(start, max(0, stop - start)))
+
+    def is_strictly_ascending(self) -> bool:
+        """Whether each id is greater than the one before it, in the kind's order."""
+        if len(self.array) < 2:
+            return True
+        return bool(pc.all(pc.less(self.array[:-1], self.array[1:])).as_py())
+
+    @classmethod
+    def concat(cls, columns: Sequence[IdColumn]) -> IdColumn:
+        """One column out of several of the same kind (at least one)."""
+        return cls(columns[0].kind, pa.concat_arrays([c.array for c in columns]))
+
+    def _python(self, value: Any) -> Id:
+        result: Id = uuid.UUID(bytes=value) if self.kind is IdKind.UUID else value
+        return result

@@ -1,0 +1,1 @@
+"""One function per verb, pydantic in and out; the command and the sidecar call these and nothing else."""

@@ -1,0 +1,29 @@
+"""`stop` and `throttle`: what people ask of running work, noticed at its next checkpoint."""
+
+from __future__ import annotations
+
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.state import CONTROL, now
+from vectormigrate_dagster.services.context import Context
+from vectormigrate_dagster.services.models import Status
+from vectormigrate_dagster.services.status import status_of
+
+
+def stop(context: Context, migration_id: str) -> Status:
+    """End running work at its next checkpoint; everything acknowledged is kept and it can be resumed."""
+    return _control(context, migration_id, stop_requested_at=now())
+
+
+def throttle(context: Context, migration_id: str, *, rate: float | None) -> Status:
+    """Limit running and later work to `rate` records per second; None lifts the limit."""
+    return _control(context, migration_id, rate_limit=rate, rate_limit_set=True)
+
+
+def _control(context: Context, migration_id: str, **changes: object) -> Status:
+    migration = context.migration(migration_id)
+    with context.instance() as instance:
+        log = MigrationLog(instance, migration.id)
+        plan = log.require_plan()
+        log.refresh()
+        log.record(CONTROL, log.control().model_copy(update={**changes, "at": now()}))
+        return status_of(log, migration, plan)

@@ -1,0 +1,140 @@
+"""`demo`: the real data set from an embedded Qdrant to a Milvus Lite, every record validated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vectormigrate_dagster import databases
+from vectormigrate_dagster.config import Migration
+from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.defs.validating import validate_migration
+from vectormigrate_dagster.errors import NotFound
+from vectormigrate_dagster.migration_file import load_migration
+from vectormigrate_dagster.model import (
+    Batch,
+    CollectionSchema,
+    Dense,
+    IdColumn,
+    IdKind,
+    IdSchema,
+    Metric,
+    VectorSchema,
+)
+from vectormigrate_dagster.model.vectors import Floats
+from vectormigrate_dagster.services.context import Context, endpoints
+from vectormigrate_dagster.services.migrate import Progress, migrate
+from vectormigrate_dagster.services.models import DemoDocument, DemoValidation
+
+DEMO = "demo"
+_BATCH = 500
+_MIGRATION_FILE = """\
+# 2,992 packages of Debian 12 with their embeddings, from an embedded Qdrant to a Milvus Lite.
+source:
+  type: qdrant
+  path: ../data/qdrant
+  collection: packages
+target:
+  type: milvus
+  path: ../data/milvus.db
+  collection: packages
+transfer:
+  partition_records: 600
+"""
+
+
+def demo(context: Context, *, progress: Progress | None = None) -> DemoDocument:
+    """Make a source out of the packaged data, migrate it, validate every record; again goes on or checks again.
+
+    Args:
+        context: the home; the migration file is written into its folder of migrations.
+        progress: called with the status about twice a second.
+    """
+    migration = _migration(context)
+    source, target = endpoints(migration)
+    records = _make_source(source)
+    began = time.monotonic()
+    status = migrate(context, migration.id, progress=progress)
+    seconds = time.monotonic() - began
+    with context.instance() as instance:
+        report = validate_migration(instance, migration, source, target, full=True, queries=_queries())
+    with databases.open_target(target) as written:
+        arrived = written.count()
+    return DemoDocument(
+        migration_id=migration.id,
+        source=migration.source.type,
+        target=migration.target.type,
+        records_source=records,
+        records_target=arrived,
+        validation=DemoValidation(passed=report.passed, tiers={tier.tier: tier.passed for tier in report.tiers}),
+        seconds=round(seconds, 3),
+        records_per_second=round(status.progress.migrated_records / seconds, 1),
+        home=str(context.home.absolute()),
+    )
+
+
+def _migration(context: Context) -> Migration:
+    path = context.migrations / f"{DEMO}.yaml"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_MIGRATION_FILE, encoding="utf-8")
+    return load_migration(path)
+
+
+def _make_source(endpoint: Endpoint) -> int:
+    """Fill the source with the packaged records, unless it holds them already; return how many it holds."""
+    with databases.open_target(endpoint) as source:
+        table = _packages()
+        try:
+            if source.count() == len(table):
+                return len(table)
+        except NotFound:
+            source.create(_schema(endpoint.collection))
+        for batch in _batches(table):
+            source.upsert(batch)
+        return source.count()
+
+
+def _schema(name: str) -> CollectionSchema:
+    return CollectionSchema(
+        name=name,
+        ids=IdSchema(kinds=(IdKind.U64, IdKind.UUID)),
+        vectors=(VectorSchema(name="embedding", dim=384, metric=Metric.COSINE),),
+    )
+
+
+def _packages() -> pa.Table:
+    return _data("debian_packages.parquet")
+
+
+def _queries() -> Floats:
+    """100 plain-language queries as vectors, float32 (100, 384)."""
+    return _matrix(_data("debian_packages_queries.parquet").column("embedding"))
+
+
+def _data(name: str) -> pa.Table:
+    with as_file(files("vectormigrate_dagster").joinpath("data", name)) as path:
+        return pq.read_table(Path(path))
+
+
+def _batches(table: pa.Table) -> Iterator[Batch]:
+    """The packages as records: the row's number is the id, since Qdrant has no text ids; the name is payload."""
+    numbered = Batch(
+        ids=IdColumn.of(IdKind.U64, range(1, len(table) + 1)),
+        vectors={"embedding": Dense(_matrix(table.column("embedding")))},
+        payloads=table.drop_columns(["embedding"]).to_pylist(),
+    )
+    for start in range(0, len(numbered), _BATCH):
+        yield numbered.take(np.arange(start, min(start + _BATCH, len(numbered))))
+
+
+def _matrix(column: Any) -> Floats:
+    flat = column.combine_chunks().flatten().to_numpy()
+    return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.float32)

@@ -1,0 +1,182 @@
+"""`status` and the list of migrations: a fold over the state in Dagster's storage; opens no database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from vectormigrate_dagster.config import EndpointConfig, Migration
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.lease import MIGRATE, Lease
+from vectormigrate_dagster.defs.state import PartitionState, ValidationState, now
+from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.migration_file import load_folder
+from vectormigrate_dagster.services.context import Context
+from vectormigrate_dagster.services.models import (
+    BrokenFile,
+    EndpointDocument,
+    ListedMigration,
+    ListProgress,
+    LossCounts,
+    MigrationList,
+    MigrationStatus,
+    PartitionCounts,
+    Progress,
+    Status,
+    ValidationSummary,
+)
+
+
+def status(context: Context, migration_id: str) -> Status:
+    """Tell where a migration stands."""
+    migration = context.migration(migration_id)
+    with context.instance() as instance:
+        log = MigrationLog(instance, migration.id)
+        plan = log.plan()
+        log.refresh()
+        return status_of(log, migration, plan)
+
+
+def list_migrations(
+    context: Context,
+    *,
+    status: MigrationStatus | None = None,
+    limit: int = 10,
+    offset: int = 0,
+    sort_by: Literal["created_at", "migration_id", "status"] = "created_at",
+    sort_order: Literal["asc", "desc"] = "desc",
+) -> MigrationList:
+    """List the migrations of the folder, a page at a time."""
+    migrations, broken = load_folder(context.migrations)
+    with context.instance() as instance:
+        listed = [_listed(MigrationLog(instance, migration.id), migration) for migration in migrations]
+    chosen = [item for item in listed if status is None or item.status == status]
+    # A migration that was never planned has no time of creation; it sorts as the oldest.
+    chosen.sort(key=lambda item: (str(getattr(item, sort_by) or ""), item.migration_id), reverse=sort_order == "desc")
+    return MigrationList(
+        migrations=tuple(chosen[offset : offset + limit]),
+        total=len(chosen),
+        limit=limit,
+        offset=offset,
+        broken=tuple(BrokenFile(path=str(file.path), error=str(file.error)) for file in broken),
+    )
+
+
+def status_of(log: MigrationLog, migration: Migration, plan: Plan | None) -> Status:
+    """The status from a log that was refreshed."""
+    source, target = endpoint_document(migration.source), endpoint_document(migration.target)
+    if plan is None:
+        return Status(
+            migration_id=migration.id,
+            status="not_started",
+            phase="plan",
+            source=source,
+            target=target,
+            runs=_runs(log),
+        )
+    states = log.partitions(plan)
+    running = {
+        key
+        for key, state in states.items()
+        if state.state == "loading" and Lease(log.instance, log.migration_id, key).is_held()
+    }
+    validation = log.validation(plan)
+    at_work = bool(running) or Lease(log.instance, log.migration_id, MIGRATE).is_held()
+    word = _status(plan, states, at_work=at_work)
+    moved = sum(state.acknowledged for state in states.values())
+    settled = moved + sum(state.skipped + state.refused + state.vanished for state in states.values())
+    rate = sum(states[key].rate for key in running) or None
+    left = max(0, plan.source_records - settled)
+    return Status(
+        migration_id=migration.id,
+        status=word,
+        phase=_phase(word, validation),
+        # A plan's count is as old as the plan: a source that is written to may have more by now.
+        progress=_progress(word, moved, settled, plan),
+        batches_processed=sum(state.batches for state in states.values()),
+        started_at=min((state.started_at for state in states.values()), default=None),
+        ended_at=max((state.at for state in states.values()), default=None) if word == "completed" else None,
+        rate_per_second=None if rate is None else round(rate, 1),
+        eta_seconds=None if rate is None else round(left / rate, 1),
+        partitions=PartitionCounts(
+            total=len(plan.splits),
+            done=sum(state.state == "done" for state in states.values()),
+            failed=sum(state.state in ("failed", "lost") for state in states.values()),
+            running=len(running),
+        ),
+        source=source,
+        target=target,
+        loss=LossCounts(**plan.loss.counts()),
+        validation=_validation(validation),
+        last_error=_last_error(states),
+        stale_seconds=_age(states, validation),
+        runs=_runs(log),
+    )
+
+
+def endpoint_document(config: EndpointConfig) -> EndpointDocument:
+    """One side of a migration file, without any secret."""
+    return EndpointDocument(type=config.type, address=config.url or str(config.path), collection=config.collection)
+
+
+def _listed(log: MigrationLog, migration: Migration) -> ListedMigration:
+    plan = log.plan()
+    log.refresh()
+    progress = status_of(log, migration, plan)
+    return ListedMigration(
+        migration_id=migration.id,
+        status=progress.status,
+        created_at=None if plan is None else plan.created_at,
+        progress=ListProgress.of(progress.progress.migrated_records, progress.progress.total_records),
+    )
+
+
+def _status(plan: Plan, states: dict[str, PartitionState], *, at_work: bool) -> MigrationStatus:
+    if at_work:
+        return "in_progress"
+    if not states:
+        return "planned"
+    if len(states) == len(plan.splits) and all(state.state == "done" for state in states.values()):
+        return "completed"
+    if any(state.state in ("failed", "lost") for state in states.values()):
+        return "failed"
+    return "stopped"
+
+
+def _phase(word: MigrationStatus, validation: ValidationState | None) -> str:
+    if word == "completed":
+        return "loaded" if validation is None else "validated"
+    return "load"
+
+
+def _progress(word: MigrationStatus, moved: int, settled: int, plan: Plan) -> Progress:
+    if word == "completed" and settled >= plan.source_records:
+        return Progress(total_records=plan.source_records, migrated_records=moved, percentage=100.0)
+    return Progress.of(moved, max(plan.source_records, moved))
+
+
+def _validation(state: ValidationState | None) -> ValidationSummary:
+    if state is None:
+        return ValidationSummary()
+    return ValidationSummary(
+        passed=state.passed, tier=state.tier, checked=state.checked, mismatched=state.mismatched, at=state.at
+    )
+
+
+def _last_error(states: dict[str, PartitionState]) -> str | None:
+    wrong = [(state.at, key, state.error) for key, state in states.items() if state.error is not None]
+    if not wrong:
+        return None
+    _, key, error = max(wrong)
+    return f"partition '{key}': {error}"
+
+
+def _age(states: dict[str, PartitionState], validation: ValidationState | None) -> float | None:
+    times: list[datetime] = [state.at for state in states.values()]
+    if validation is not None:
+        times.append(validation.at)
+    return None if not times else round((now() - max(times)).total_seconds(), 1)
+
+
+def _runs(log: MigrationLog) -> tuple[str, ...]:
+    return tuple(run.run_id for run in log.runs())

@@ -1,0 +1,32 @@
+"""`ui`: Dagster's web pages and daemon, on this home and these migrations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from vectormigrate_dagster.defs.home import ensure_home
+from vectormigrate_dagster.errors import ConfigurationError
+from vectormigrate_dagster.services.context import Context
+
+
+def ui(context: Context, *, host: str = "127.0.0.1", port: int = 3000) -> None:
+    """Become `dagster dev`; returns only if that cannot be started.
+
+    Raises:
+        ConfigurationError: there is no folder of migration files.
+    """
+    if not context.migrations.is_dir():
+        raise ConfigurationError(
+            f"there is no folder '{context.migrations}'; write a first file with 'vectormigrate init ID'"
+        )
+    home = ensure_home(context.home)
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "VECTORMIGRATE_MIGRATIONS": str(context.migrations.absolute()),
+    }
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "vectormigrate_dagster.definitions"]
+    os.chdir(Path(home))
+    os.execve(sys.executable, [*command, "-h", host, "-p", str(port)], environment)

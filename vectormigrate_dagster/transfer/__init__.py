@@ -1,0 +1,28 @@
+"""Move one split: read, map, write, and know what was written. Knows nothing of Dagster."""
+
+from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
+from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
+from vectormigrate_dagster.transfer.ownership import OwnershipLog
+from vectormigrate_dagster.transfer.pipeline import Checkpoint, Settings, transfer_split
+from vectormigrate_dagster.transfer.reader import read_split
+from vectormigrate_dagster.transfer.throttle import BatchSize, Circuit, Interrupt, RateLimiter, Retry, Throttle
+from vectormigrate_dagster.transfer.writer import OnConflict
+
+__all__ = [
+    "BatchSize",
+    "Checkpoint",
+    "Circuit",
+    "Interrupt",
+    "Mapped",
+    "Mapper",
+    "NoGuard",
+    "OnConflict",
+    "OwnershipLog",
+    "PageGuard",
+    "RateLimiter",
+    "Retry",
+    "Settings",
+    "Throttle",
+    "read_split",
+    "transfer_split",
+]

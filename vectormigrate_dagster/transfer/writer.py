@@ -1,0 +1,214 @@
+"""Write one mapped batch: who owns what stands there, pieces that fit, records at fault, a look at what arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vectormigrate_dagster.databases import Database, Refusal
+from vectormigrate_dagster.errors import InvalidRecord, TargetNotEmpty, Throttled, ValidationFailed
+from vectormigrate_dagster.model import Batch, IdColumn, id_text
+from vectormigrate_dagster.model.compare import Comparison, Tolerance, compare
+from vectormigrate_dagster.model.vectors import Mask
+from vectormigrate_dagster.transfer.ownership import OwnershipLog
+from vectormigrate_dagster.transfer.throttle import Sleep, Throttle
+
+OnConflict = Literal["fail", "skip", "overwrite"]
+T = TypeVar("T")
+
+_VERIFIED_RECORDS = 20
+_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What became of a batch.
+
+    Args:
+        acknowledged: records that the target has accepted durably.
+        skipped: records that were left alone because somebody else's stand there.
+        bytes: bytes of vectors in the acknowledged records and those refused with them.
+        refused: records that the target refused.
+    """
+
+    acknowledged: int
+    skipped: int
+    bytes: int
+    refused: tuple[Refusal, ...]
+
+
+class BatchWriter:
+    """Writes batches to a target; several threads may use one.
+
+    Args:
+        on_conflict: what to do with a record of somebody else under one of our ids.
+        ownership: what tells ours from others; None where this migration created the collection.
+        sleep: how to wait between attempts.
+    """
+
+    def __init__(
+        self,
+        target: Database,
+        throttle: Throttle,
+        *,
+        on_conflict: OnConflict,
+        ownership: OwnershipLog | None,
+        tolerance: Tolerance,
+        sleep: Sleep,
+    ) -> None:
+        self._target = target
+        self._throttle = throttle
+        self._on_conflict = on_conflict
+        self._ownership = ownership
+        self._tolerance = tolerance
+        self._sleep = sleep
+
+    def write(self, batch: Batch, *, verify: int | None = None) -> Written:
+        """Write a batch; return when the target has accepted all of it but what it refused.
+
+        Args:
+            batch: records as the target takes them.
+            verify: seed of a sample that is read back and compared; None reads nothing back.
+
+        Raises:
+            TargetNotEmpty: somebody else's records stand there and `on_conflict` is "fail".
+            ValidationFailed: what was read back is not what was sent.
+            StorageFailed: the ownership log could not be written.
+            DatabaseError: the target failed for longer than the retry policy allows.
+        """
+        kept = self._claim(batch)
+        refused = self._send(kept)
+        if verify is not None:
+            self._verify(_without(kept, {refusal.id for refusal in refused}), verify)
+        return Written(
+            acknowledged=len(kept) - len(refused),
+            skipped=len(batch) - len(kept),
+            bytes=kept.nbytes,
+            refused=tuple(refused),
+        )
+
+    def _claim(self, batch: Batch) -> Batch:
+        """The records that we may write, after the ownership log knows what stands under their ids."""
+        log = self._ownership
+        if log is None:
+            return batch
+        unknown = np.flatnonzero(~log.wrote(batch.ids, batch.scope))
+        if len(unknown) == 0:
+            return batch
+        found = self._retry(partial(self._target.fetch, batch.ids.take(unknown), batch.scope))
+        if len(found.batch) and self._on_conflict == "fail":
+            raise TargetNotEmpty(
+                f"{self._target.endpoint} holds {len(found.batch)} of the records to be written that this migration "
+                f"did not write ({_named(found.batch.ids)}); pass on_conflict: skip or overwrite, or name an empty "
+                "collection"
+            )
+        if len(found.batch) and self._on_conflict == "overwrite":
+            log.record_before(replace(found.batch, scope=batch.scope))
+        log.record_absent(found.missing, batch.scope)
+        if len(found.batch) == 0 or self._on_conflict == "overwrite":
+            return batch
+        return batch.take(np.flatnonzero(~_in(batch.ids, found.batch.ids)))
+
+    def _send(self, batch: Batch) -> list[Refusal]:
+        """Write all records; return those that were refused."""
+        refused: list[Refusal] = []
+        waiting = [batch] if len(batch) else []
+        while waiting:
+            part = waiting.pop()
+            piece, answer = self._retry(partial(self._attempt, part))
+            if len(piece) < len(part):
+                waiting.append(part.take(np.arange(len(piece), len(part))))
+            if isinstance(answer, InvalidRecord):
+                at_fault, again = _isolate(piece, answer)
+                refused += at_fault
+                waiting += again
+            else:
+                refused += answer
+        return refused
+
+    def _attempt(self, part: Batch) -> tuple[Batch, list[Refusal] | InvalidRecord]:
+        """Send as much of the front of `part` as fits into one write now."""
+        size = self._throttle.batch.records
+        limits = self._target.capabilities
+        fitting = limits.max_batch_bytes * len(part) // max(1, part.nbytes)
+        count = max(1, min(size, limits.max_batch_records, fitting))
+        piece = part if count >= len(part) else part.take(np.arange(count))
+        try:
+            answer = self._target.upsert(piece)
+        except Throttled:
+            self._throttle.batch.shrink()
+            raise
+        except InvalidRecord as error:
+            return piece, error
+        if len(piece) >= size:
+            self._throttle.batch.grow()
+        return piece, answer
+
+    def _verify(self, sent: Batch, seed: int) -> None:
+        """Read a sample of what was just written and compare it with what was sent."""
+        if len(sent) == 0:
+            return
+        size = min(_VERIFIED_RECORDS, len(sent))
+        rows = np.random.default_rng(seed).choice(len(sent), size=size, replace=False)
+        sample = sent.take(np.sort(rows))
+        self._retry(self._target.wait_visible)
+        found = self._retry(partial(self._target.fetch, sample.ids, sample.scope))
+        comparison = compare(sample, found.batch, tolerance=self._tolerance)
+        if not comparison.equal:
+            raise ValidationFailed(f"{self._target.endpoint} does not hold what was just written: {_told(comparison)}")
+
+    def _retry(self, function: Callable[[], T]) -> T:
+        return self._throttle.target.call(function, sleep=self._sleep)
+
+
+def _isolate(piece: Batch, error: InvalidRecord) -> tuple[list[Refusal], list[Batch]]:
+    """Narrow a refusal of a whole piece down: records at fault, and parts that are to be sent again.
+
+    Records that the error names are taken at its word, unless it names all; otherwise the piece is halved.
+    """
+    texts = [id_text(value) for value in piece.ids.to_pylist()]
+    named = {text for text in texts if text in set(error.ids)}
+    if len(piece) == 1 or 0 < len(named) < len(piece):
+        at_fault = named or set(texts)
+        rest = _without(piece, at_fault)
+        refusals = [Refusal(text, error.reason, piece.scope) for text in texts if text in at_fault]
+        return refusals, [rest] if len(rest) else []
+    middle = len(piece) // 2
+    return [], [piece.take(np.arange(middle, len(piece))), piece.take(np.arange(middle))]
+
+
+def _without(batch: Batch, texts: set[str]) -> Batch:
+    """The records whose ids are not among `texts`."""
+    if not texts:
+        return batch
+    return batch.take([row for row, value in enumerate(batch.ids.to_pylist()) if id_text(value) not in texts])
+
+
+def _in(ids: IdColumn, others: IdColumn) -> Mask:
+    """Which of `ids` are among `others`: bool (n,)."""
+    values: pa.Array[pa.BooleanScalar] = pc.is_in(ids.array, value_set=others.array)
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _named(ids: IdColumn) -> str:
+    texts = [f"'{id_text(value)}'" for value in ids.slice(0, _NAMED).to_pylist()]
+    return ", ".join(texts) + (", …" if len(ids) > _NAMED else "")
+
+
+def _told(comparison: Comparison) -> str:
+    """What is wrong, with the ids of the first few records."""
+    told = []
+    for verb, ids in (("missing", comparison.missing), ("extra", comparison.extra)):
+        if ids:
+            told.append(f"{verb} {', '.join(map(repr, ids[:_NAMED]))}")
+    told += [
+        f"{difference.where} of '{difference.id}' ({difference.detail})"
+        for difference in comparison.differences[:_NAMED]
+    ]
+    return "; ".join(told)

@@ -1,0 +1,101 @@
+"""What every tier needs: both sides, the mapping, and what is known to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from vectormigrate_dagster.databases import Database, Source
+from vectormigrate_dagster.model import Batch, IdColumn, Split, id_text
+from vectormigrate_dagster.model.compare import EXACT, Tolerance
+from vectormigrate_dagster.model.vectors import Mask
+from vectormigrate_dagster.transfer.mapper import Mapper
+from vectormigrate_dagster.transfer.reader import read_split
+from vectormigrate_dagster.transfer.throttle import Throttle
+
+Ours = Callable[[IdColumn, str | None], Mask]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exceptions:
+    """What a complete and correct migration still leaves different.
+
+    Args:
+        refused: how many records of the source the mapping or the target refused.
+        vanished: how many the source listed and could no longer give.
+        pre_existing: how many records of somebody else stood in the target and are under no id of ours.
+        refused_ids: scope and id in the source, as text, of the records that the target refused. Those that the
+            mapping refuses it refuses again.
+        ours: which records of the target this migration wrote, such as `OwnershipLog.wrote`; None is all of them.
+            Others (left alone with `on_conflict: skip`) must be there, but are not compared.
+    """
+
+    refused: int = 0
+    vanished: int = 0
+    pre_existing: int = 0
+    refused_ids: frozenset[tuple[str | None, str]] = frozenset()
+    ours: Ours | None = None
+
+
+NO_EXCEPTIONS = Exceptions()
+"""Source and target are to be the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The two sides of a validation.
+
+    Args:
+        splits: what of the source was moved; together they are the whole migration, or one partition.
+        mapper: what the plan promised: a record of the target for each record of the source.
+        tolerance: what the plan demands of vectors.
+    """
+
+    source: Source
+    target: Database
+    mapper: Mapper
+    splits: Sequence[Split]
+    tolerance: Tolerance = EXACT
+    exceptions: Exceptions = NO_EXCEPTIONS
+    throttle: Throttle = field(default_factory=Throttle)
+
+    @property
+    def scopes(self) -> list[str | None]:
+        """The scopes of the source that were moved, in the order of the splits."""
+        return list(dict.fromkeys(split.scope for split in self.splits))
+
+    @cached_property
+    def source_records(self) -> int:
+        """Records in the scopes of the source that were moved, counted once."""
+        return sum(self.throttle.source.call(lambda scope=scope: self.source.count(scope)) for scope in self.scopes)  # type: ignore[misc]  # mypy does not infer a lambda's default
+
+    @cached_property
+    def target_records(self) -> int:
+        """Records in the target, counted once."""
+        return self.throttle.target.call(self.target.count)
+
+    @property
+    def both_empty(self) -> bool:
+        """Whether neither side has a record."""
+        return self.source_records == 0 and self.target_records == 0
+
+    def read(self) -> Iterator[Batch]:
+        """Yield all batches of the splits."""
+        for split in self.splits:
+            yield from read_split(self.source, split, throttle=self.throttle)
+
+    def promised(self, batch: Batch) -> Iterator[Batch]:
+        """Yield what the target must hold for a batch of the source."""
+        refused = {text for scope, text in self.exceptions.refused_ids if scope == batch.scope}
+        if refused:
+            texts = map(id_text, batch.ids.to_pylist())
+            batch = batch.take([row for row, text in enumerate(texts) if text not in refused])
+        yield from (part for part in self.mapper.map(batch).batches if len(part))
+
+    def written(self, part: Batch) -> Batch:
+        """The records of a promised batch that this migration wrote."""
+        ours = self.exceptions.ours
+        return part if ours is None else part.take(np.flatnonzero(ours(part.ids, part.scope)))

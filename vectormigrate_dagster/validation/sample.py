@@ -1,0 +1,173 @@
+"""Draw records at random over the whole id space, the same ones for the same seed."""
+
+from __future__ import annotations
+
+import math
+import random
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vectormigrate_dagster.model import Batch, Id, IdKind, Split, id_text
+from vectormigrate_dagster.transfer.reader import read_split
+from vectormigrate_dagster.validation.context import Context
+
+READ_ALL_BELOW = 50_000
+"""Collections up to this size are read whole, so that every record is equally likely."""
+
+_RUN = 10
+_HIGHEST = {IdKind.U64: 2**64 - 1, IdKind.I64: 2**63 - 1, IdKind.UUID: 2**128 - 1}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Promised records that were drawn.
+
+    Args:
+        parts: the records, in the order in which they were met.
+        complete: these are all there are.
+    """
+
+    parts: tuple[Batch, ...]
+    complete: bool
+
+
+class Reservoir:
+    """Keeps `size` of all records that pass by, each with the same probability.
+
+    Every record gets a random number; those with the smallest are kept.
+    """
+
+    def __init__(self, size: int, *, seed: int) -> None:
+        self._size = size
+        self._random = np.random.default_rng(seed)
+        self._kept: list[tuple[Batch, npt.NDArray[np.float64]]] = []
+        self._limit = 1.0
+
+    def add(self, batch: Batch) -> None:
+        """Let a batch pass by."""
+        keys = self._random.random(len(batch))
+        rows = np.flatnonzero(keys < self._limit)
+        if len(rows) == 0:
+            return
+        self._kept.append((batch.take(rows), keys[rows]))
+        if sum(len(part) for part, _ in self._kept) > 2 * self._size:
+            self._prune()
+
+    def sample(self, *, of_everything: bool = True) -> Sample:
+        """The records that were kept; `of_everything` says that no record did not pass by."""
+        self._prune()
+        return Sample(tuple(part for part, _ in self._kept), of_everything and self._limit == 1.0)
+
+    def _prune(self) -> None:
+        keys = np.concatenate([keys for _, keys in self._kept]) if self._kept else np.zeros(0)
+        if len(keys) <= self._size:
+            return
+        self._limit = float(np.partition(keys, self._size)[self._size])
+        kept = [(part, keys, np.flatnonzero(keys < self._limit)) for part, keys in self._kept]
+        self._kept = [(part.take(rows), keys[rows]) for part, keys, rows in kept if len(rows)]
+
+
+def draw(context: Context, size: int, *, seed: int) -> Sample:
+    """Draw about `size` promised records (fewer if there are fewer).
+
+    Small collections are read whole and sampled evenly. Of larger ones the id space is cut into pieces of equal
+    record counts, and short runs are read from a random place in each, which reads `size` records and no more.
+    """
+    if context.source_records <= READ_ALL_BELOW:
+        return _kept(context, context.read(), size, seed=seed)
+    return _kept(context, _runs(context, size, seed=seed), size, seed=seed, of_everything=False)
+
+
+def draw_split(context: Context, split: Split, size: int, *, seed: int) -> Sample:
+    """Draw about `size` promised records of one split; empty only if nothing is promised of the whole split.
+
+    Splits that are small, of unknown size, or of text ids are read whole; of others, runs are read from random
+    places between the first and the last id.
+    """
+    if split.records > READ_ALL_BELOW and split.kind is not IdKind.TEXT:
+        places = _places(context, split, math.ceil(size / _RUN), seed=seed)
+        sample = _kept(context, places, size, seed=seed, of_everything=False)
+        if sample.parts:
+            return sample
+    return _kept(context, read_split(context.source, split, throttle=context.throttle), size, seed=seed)
+
+
+def _kept(context: Context, batches: Iterator[Batch], size: int, *, seed: int, of_everything: bool = True) -> Sample:
+    """What a reservoir keeps of everything that is promised of `batches`."""
+    reservoir = Reservoir(size, seed=seed)
+    for batch in batches:
+        for part in context.promised(batch):
+            reservoir.add(part)
+    return reservoir.sample(of_everything=of_everything)
+
+
+def _places(context: Context, split: Split, count: int, *, seed: int) -> Iterator[Batch]:
+    """Yield short runs from random places of a split of numeric or UUID ids, no record twice."""
+    beginning = _first(context, split, None)
+    if beginning is None:
+        return
+    low = _number(beginning.ids[0])
+    high = _last_number(context, split, low)
+    chance = random.Random(seed)  # noqa: S311  # a sample, not a secret
+    reached = low - 1
+    for place in sorted(chance.randint(low, high) for _ in range(count)):
+        batch = _first(context, split, _before(split.kind, max(place, reached + 1)))
+        if batch is not None:
+            reached = _number(batch.ids[len(batch) - 1])
+            yield batch
+
+
+def _last_number(context: Context, split: Split, low: int) -> int:
+    """The last id of a split that holds the id `low`, found by halving: at most 128 short reads."""
+    high = _number(split.upper) if split.upper is not None else _HIGHEST[split.kind]
+    while low < high:
+        middle = (low + high + 1) // 2
+        batch = _first(context, split, _before(split.kind, middle))
+        if batch is None:
+            high = middle - 1
+        else:
+            low = _number(batch.ids[len(batch) - 1])
+    return low
+
+
+def _before(kind: IdKind, number: int) -> str | None:
+    """The id before `number` in text form; None before the lowest of its kind."""
+    if number <= (-(2**63) if kind is IdKind.I64 else 0):
+        return None
+    return id_text(uuid.UUID(int=number - 1) if kind is IdKind.UUID else number - 1)
+
+
+def _runs(context: Context, size: int, *, seed: int) -> Iterator[Batch]:
+    """Yield a short run of records from a random place of each of about size/10 equal pieces of the id space."""
+    chance = random.Random(seed)  # noqa: S311  # a sample, not a secret
+    scopes = [scope for scope in context.scopes if scope is not None]
+    records = math.ceil(context.source_records * _RUN / size)
+    pieces = context.throttle.source.call(lambda: context.source.plan_splits(records, scopes or None))
+    for piece in pieces:
+        start = _between(piece, chance)
+        batch = _first(context, piece, start)
+        if batch is None and start is not None:
+            batch = _first(context, piece, None)
+        if batch is not None:
+            yield batch
+
+
+def _first(context: Context, piece: Split, after: str | None) -> Batch | None:
+    pages = read_split(context.source, piece, throttle=context.throttle, after=after, batch_records=_RUN)
+    return next(pages, None)
+
+
+def _between(split: Split, chance: random.Random) -> str | None:
+    """A random place in a split that is closed on both sides, as an id in text form; None is its beginning."""
+    low, high = split.lower, split.upper
+    if low is None or high is None or split.kind is IdKind.TEXT:
+        return None
+    return _before(split.kind, chance.randint(_number(low) + 1, _number(high)))
+
+
+def _number(value: Id) -> int:
+    return value.int if isinstance(value, uuid.UUID) else int(value)

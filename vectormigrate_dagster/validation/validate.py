@@ -1,0 +1,149 @@
+"""The three ways to validate: a sample, everything, or one partition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vectormigrate_dagster.databases import Database, Source
+from vectormigrate_dagster.model import Split
+from vectormigrate_dagster.model.compare import EXACT, Tolerance
+from vectormigrate_dagster.transfer.mapper import Mapper
+from vectormigrate_dagster.transfer.throttle import Throttle
+from vectormigrate_dagster.validation.context import NO_EXCEPTIONS, Context, Exceptions
+from vectormigrate_dagster.validation.count import check_count
+from vectormigrate_dagster.validation.ids import IdCheck
+from vectormigrate_dagster.validation.records import RecordCheck
+from vectormigrate_dagster.validation.report import TierResult, ValidationReport
+from vectormigrate_dagster.validation.sample import READ_ALL_BELOW, draw, draw_split
+from vectormigrate_dagster.validation.search import SearchCheck, SearchSettings
+
+
+def validate_sample(
+    source: Source,
+    target: Database,
+    mapper: Mapper,
+    splits: Sequence[Split],
+    *,
+    size: int = 1000,
+    seed: int = 0,
+    tolerance: Tolerance = EXACT,
+    exceptions: Exceptions = NO_EXCEPTIONS,
+    search: SearchSettings | None = None,
+    throttle: Throttle | None = None,
+) -> ValidationReport:
+    """Compare counts, a random sample of `size` records, the ids where that is cheap, and answers to searches.
+
+    Ids are compared both ways up to 50,000 records; beyond that, `validate_full` does it. `search` reads all of the
+    source's vectors once, whatever `size` is, because the truth is computed from them.
+
+    Args:
+        source, target: both sides.
+        mapper: what the plan promised.
+        splits: all splits of the plan.
+        size: records to draw.
+        seed: the same seed draws the same records.
+        tolerance: what the plan demands of vectors.
+        exceptions: what a correct migration leaves different.
+        search: what the search tier asks; None leaves the tier out.
+        throttle: retry policy and rate.
+    """
+    started = time.monotonic()
+    context = Context(
+        source=source,
+        target=target,
+        mapper=mapper,
+        splits=splits,
+        tolerance=tolerance,
+        exceptions=exceptions,
+        throttle=throttle or Throttle(),
+    )
+    sample = draw(context, size, seed=seed)
+    records = RecordCheck(context, sampled=not sample.complete)
+    for part in sample.parts:
+        records.add(part)
+    ids = IdCheck(context) if context.source_records <= READ_ALL_BELOW else None
+    searched = SearchCheck(context, search, sample.parts) if search is not None else None
+    if ids is not None or searched is not None:
+        _read_all(context, *(check for check in (ids, searched) if check is not None))
+    tiers = [check_count(context), *(check.result() for check in (ids, records, searched) if check is not None)]
+    return ValidationReport.of(*tiers, seconds=time.monotonic() - started)
+
+
+def validate_full(
+    source: Source,
+    target: Database,
+    mapper: Mapper,
+    splits: Sequence[Split],
+    *,
+    seed: int = 0,
+    tolerance: Tolerance = EXACT,
+    exceptions: Exceptions = NO_EXCEPTIONS,
+    search: SearchSettings | None = None,
+    throttle: Throttle | None = None,
+) -> ValidationReport:
+    """Compare counts, all ids both ways, all records, and answers to searches; see `validate_sample`."""
+    started = time.monotonic()
+    context = Context(
+        source=source,
+        target=target,
+        mapper=mapper,
+        splits=splits,
+        tolerance=tolerance,
+        exceptions=exceptions,
+        throttle=throttle or Throttle(),
+    )
+    ids, records = IdCheck(context), RecordCheck(context, sampled=False)
+    searched = None
+    if search is not None:
+        searched = SearchCheck(context, search, draw(context, search.queries, seed=seed).parts)
+    _read_all(context, ids, records, *([searched] if searched is not None else []))
+    tiers = [check_count(context), *(check.result() for check in (ids, records, searched) if check is not None)]
+    return ValidationReport.of(*tiers, seconds=time.monotonic() - started)
+
+
+def validate_split(
+    source: Source,
+    target: Database,
+    mapper: Mapper,
+    split: Split,
+    *,
+    size: int = 1000,
+    seed: int = 0,
+    tolerance: Tolerance = EXACT,
+    exceptions: Exceptions = NO_EXCEPTIONS,
+    throttle: Throttle | None = None,
+) -> TierResult:
+    """Compare a sample of one split's records, after it was moved.
+
+    A split from which nothing was promised, because it is empty or all of it is refused, passes and says so.
+    """
+    context = Context(
+        source=source,
+        target=target,
+        mapper=mapper,
+        splits=[split],
+        tolerance=tolerance,
+        exceptions=exceptions,
+        throttle=throttle or Throttle(),
+    )
+    sample = draw_split(context, split, size, seed=seed)
+    records = RecordCheck(context, sampled=not sample.complete)
+    for part in sample.parts:
+        records.add(part)
+    result = records.result()
+    if not sample.parts:
+        nothing = f"nothing is promised of {split}: it is empty, or all of its records are refused"
+        result = result.model_copy(update={"passed": True, "statement": nothing})
+    return result
+
+
+def _read_all(context: Context, *checks: IdCheck | RecordCheck | SearchCheck) -> None:
+    """Read the source once and show every batch to every check."""
+    for batch in context.read():
+        for check in checks:
+            if isinstance(check, SearchCheck):
+                check.add_source(batch)
+        for part in context.promised(batch):
+            for check in checks:
+                check.add(part)

@@ -1,0 +1,228 @@
+"""A migration of generated records in a folder of its own, run by real child processes of the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import yaml
+
+from vectormigrate_dagster import databases
+from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.home import open_home
+from vectormigrate_dagster.defs.state import PartitionState
+from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.model import (
+    Batch,
+    CollectionSchema,
+    Dense,
+    FieldSchema,
+    FieldType,
+    IdColumn,
+    IdKind,
+    IdSchema,
+    Metric,
+    VectorSchema,
+)
+
+DIM = 16
+ID = "moving"
+COLLECTION = "things"
+
+
+@dataclass(frozen=True)
+class Records:
+    """What is in a source: ids 1 to n, un-normalised vectors float32 (n, 16), and a payload that names the id."""
+
+    vectors: np.ndarray
+
+    @classmethod
+    def of(cls, count: int) -> Records:
+        return cls(np.random.default_rng(count).standard_normal((count, DIM), dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @staticmethod
+    def payload(number: int) -> dict[str, Any]:
+        return {"number": number, "name": f"thing {number}", "even": number % 2 == 0, "note": None, "a.b c": [1, 2.0]}
+
+
+def schema(type: str) -> CollectionSchema:
+    """A schema that both embedded databases hold exactly."""
+    vector = VectorSchema(name="embedding", dim=DIM, metric=Metric.EUCLIDEAN)
+    if databases.capabilities_of(type, embedded=True).declared_fields:
+        ids = IdSchema(kinds=(IdKind.I64,), field="id")
+        fields = (FieldSchema(name="number", type=FieldType.INT64, declared=True, nullable=True),)
+        return CollectionSchema(name=COLLECTION, ids=ids, vectors=(vector,), fields=fields)
+    return CollectionSchema(name=COLLECTION, ids=IdSchema(kinds=(IdKind.U64, IdKind.UUID)), vectors=(vector,))
+
+
+def fill(endpoint: Endpoint, records: Records) -> None:
+    """Make a source, in an order that is not that of its ids."""
+    made = schema(endpoint.type)
+    order = np.random.default_rng(1).permutation(len(records))
+    with databases.open_target(endpoint) as database:
+        database.create(made)
+        for start in range(0, len(order), 1000):
+            rows = order[start : start + 1000]
+            numbers = [int(row) + 1 for row in rows]
+            database.upsert(
+                Batch(
+                    ids=IdColumn.of(made.ids.kinds[0], numbers),
+                    vectors={"embedding": Dense(records.vectors[rows])},
+                    payloads=[Records.payload(number) for number in numbers],
+                )
+            )
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One migration with its home, in a folder of its own."""
+
+    folder: Path
+    source: Endpoint
+    target: Endpoint
+
+    @classmethod
+    def make(
+        cls, folder: Path, source: Endpoint, target_type: str, *, transfer: Mapping[str, Any] | None = None
+    ) -> Workplace:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = Endpoint(type=target_type, path=folder / "target.db", collection=COLLECTION)
+        place = cls(folder, source, target)
+        place.write(transfer=transfer)
+        return place
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def migrations(self) -> Path:
+        return self.folder / "migrations"
+
+    def write(self, **sections: Any) -> None:
+        """Write the migration file."""
+        self.migrations.mkdir(exist_ok=True)
+        file = {
+            side: {"type": end.type, "path": str(end.path), "collection": end.collection}
+            for side, end in (("source", self.source), ("target", self.target))
+        }
+        file |= {name: dict(section) for name, section in sections.items() if section}
+        (self.migrations / f"{ID}.yaml").write_text(yaml.safe_dump(file))
+
+    def command(self, *words: str) -> list[str]:
+        """The command as a child process runs it."""
+        options = ["--home", str(self.home), "--migrations", str(self.migrations)]
+        return [str(Path(sys.prefix) / "bin" / "vectormigrate"), *options, *words]
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start the command in a child process."""
+        return subprocess.Popen(
+            self.command(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            **options,
+        )
+
+    def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command in a child process to its end."""
+        return subprocess.run(
+            self.command(*words),
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+            timeout=240,
+            **options,
+        )
+
+    def lease(self, what: str) -> Path:
+        """The lock file of a lease; it exists from the moment that work on `what` begins."""
+        return self.home / "vectormigrate" / ID / "leases" / f"{what}.lock"
+
+    def status(self) -> dict[str, Any]:
+        """The status document, as the command prints it."""
+        done = self.run("status", ID, "--json")
+        assert done.returncode == 0, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def plan(self) -> Plan:
+        """The stored plan."""
+        with open_home(self.home) as instance:
+            return MigrationLog(instance, ID).require_plan()
+
+    def history(self) -> list[tuple[str, PartitionState]]:
+        """Every state event of every partition, in the order of writing."""
+        with open_home(self.home) as instance:
+            keys = {planned.key for planned in MigrationLog(instance, ID).require_plan().splits}
+            chosen = dg.AssetRecordsFilter(asset_key=names.state_asset(ID))
+            records = instance.fetch_observations(chosen, limit=10_000, ascending=True).records
+            events = [record.asset_observation for record in records]
+            return [
+                (event.partition, PartitionState.model_validate(event.metadata["state"].value))
+                for event in events
+                if event is not None and event.partition in keys
+            ]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child process: ours, with warnings as errors left to the tests of the package itself."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 60.0) -> bool:
+    """Wait until a file exists; False if the process ended first."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.exists():
+            return True
+        if process.poll() is not None:
+            return path.exists()
+        time.sleep(0.005)
+    raise AssertionError(f"'{path}' did not appear within {seconds} s")
+
+
+def arrived(target: Endpoint) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
+    """Every record of the target: number, vector, payload; read whole, with no help of mapping or validation."""
+    with databases.open_source(target) as database:
+        for split in database.plan_splits(10_000_000):
+            for batch in database.scan(split, batch_records=10_000):
+                column = batch.vectors["embedding"]
+                assert isinstance(column, Dense)
+                for id_, vector, payload in zip(batch.ids.to_pylist(), column.values, batch.payloads, strict=True):
+                    yield int(str(id_)), vector, payload
+
+
+def differences(target: Endpoint, records: Records) -> dict[str, list[int]]:
+    """Ids that are missing, extra or different in the target, by bits and by types."""
+    seen: set[int] = set()
+    extra, different = [], []
+    for number, vector, payload in arrived(target):
+        if not 1 <= number <= len(records) or number in seen:
+            extra.append(number)
+            continue
+        seen.add(number)
+        same_vector = vector.tobytes() == records.vectors[number - 1].tobytes()
+        if not same_vector or repr(sorted(payload.items())) != repr(sorted(Records.payload(number).items())):
+            different.append(number)
+    missing = sorted(set(range(1, len(records) + 1)) - seen)
+    return {"missing": missing, "extra": extra, "different": different}
+
+
+NOTHING: dict[str, list[int]] = {"missing": [], "extra": [], "different": []}

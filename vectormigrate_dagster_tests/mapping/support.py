@@ -1,0 +1,87 @@
+"""What the tests of this room share: capabilities of both databases, schemas, batches, a short way to a mapping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vectormigrate_dagster.config import MappingConfig
+from vectormigrate_dagster.databases import capabilities_of
+from vectormigrate_dagster.mapping.loss import LossReport
+from vectormigrate_dagster.mapping.profile import Profile, Profiler
+from vectormigrate_dagster.mapping.schema import Mapping, map_schema
+from vectormigrate_dagster.model import (
+    Batch,
+    Capabilities,
+    CollectionSchema,
+    Dense,
+    Id,
+    IdColumn,
+    IdKind,
+    IdSchema,
+    Metric,
+    Payload,
+    VectorSchema,
+)
+
+QDRANT = capabilities_of("qdrant", embedded=True)
+QDRANT_SERVER = capabilities_of("qdrant")
+MILVUS = capabilities_of("milvus", embedded=True)
+MILVUS_SERVER = capabilities_of("milvus")
+DIM = 4
+
+
+def qdrant_schema(**changes: Any) -> CollectionSchema:
+    vectors = (VectorSchema(name="", dim=DIM, metric=Metric.DOT, optional=True),)
+    schema = CollectionSchema(name="films", ids=IdSchema(kinds=(IdKind.U64, IdKind.UUID)), vectors=vectors)
+    return schema.model_copy(update=changes)
+
+
+def milvus_schema(kind: IdKind = IdKind.TEXT, **changes: Any) -> CollectionSchema:
+    vectors = (VectorSchema(name="vector", dim=DIM, metric=Metric.DOT),)
+    ids = IdSchema(kinds=(kind,), field="id", max_length=512 if kind is IdKind.TEXT else None)
+    return CollectionSchema(name="films", ids=ids, vectors=vectors).model_copy(update=changes)
+
+
+def vectors(records: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((records, DIM), dtype=np.float32)
+
+
+def batch(
+    kind: IdKind, ids: list[Id], payloads: list[Payload] | None = None, *, name: str = "", scope: str | None = None
+) -> Batch:
+    column = {name: Dense(vectors(len(ids)))}
+    return Batch(IdColumn.of(kind, ids), scope, column, payloads if payloads is not None else [{} for _ in ids])
+
+
+def profile_of(*batches: Batch, complete: bool = True) -> Profile:
+    profiler = Profiler()
+    for one in batches:
+        profiler.add(one)
+    return profiler.profile(complete=complete)
+
+
+def mapped(
+    source: CollectionSchema,
+    source_capabilities: Capabilities,
+    target: Capabilities,
+    *batches: Batch,
+    existing: CollectionSchema | None = None,
+    complete: bool = True,
+    **options: Any,
+) -> tuple[Mapping, LossReport]:
+    return map_schema(
+        source,
+        source_capabilities,
+        target,
+        MappingConfig(**options),
+        profile_of(*batches, complete=complete),
+        collection="copy",
+        existing=existing,
+    )
+
+
+def codes(report: LossReport) -> dict[str, str]:
+    """Code -> grade."""
+    return {row.code: row.grade.value for row in report.rows}

@@ -1,0 +1,433 @@
+"""A database in memory that behaves like the contract, and misbehaves on request. For tests only.
+
+Faults are scripted: `database.faults.append(Fault("upsert", Throttled("slow down"), at=2))` makes the third
+call of `upsert` fail. Attributes of `MemoryDatabase` bend what calls return (short pages, refusals, disorder).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from vectormigrate_dagster.databases.base import Database, Endpoint, Fetched, Hits, Refusal
+from vectormigrate_dagster.errors import InvalidRecord, NotFound
+from vectormigrate_dagster.model import (
+    Batch,
+    Capabilities,
+    CollectionSchema,
+    Dense,
+    Element,
+    Id,
+    IdColumn,
+    IdKind,
+    IdSchema,
+    Metric,
+    Multi,
+    Packed,
+    ScopeKind,
+    Sparse,
+    Split,
+    VectorColumn,
+    VectorKind,
+    VectorSchema,
+    id_text,
+    is_valid,
+    tile,
+)
+
+CAPABILITIES = Capabilities(
+    type="memory",
+    title="Memory",
+    id_kinds=tuple(IdKind),
+    mixed_id_kinds=True,
+    ids_are_unique_per_scope=True,
+    metrics={VectorKind.DENSE: tuple(Metric)},
+    elements=tuple(Element),
+    vector_kinds=tuple(VectorKind),
+    default_vector_name="",
+    missing_vectors=True,
+    max_dim=65536,
+    accepts_nan=True,
+    scope_kinds=(ScopeKind.NAMESPACE,),
+)
+
+
+@dataclass
+class Fault:
+    """Make calls of one method fail.
+
+    Args:
+        method: name of the method; for `scan`, a call is the reading of one page.
+        error: what is raised, or a function that makes it.
+        at: the first call that fails, counted from 0.
+        times: how many calls fail; None is all from `at` on.
+        after_commit: fail after the work was done, as when an answer is lost on the way.
+    """
+
+    method: str
+    error: Exception | Callable[[], Exception]
+    at: int = 0
+    times: int | None = 1
+    after_commit: bool = False
+
+    def hits(self, call: int) -> bool:
+        return call >= self.at and (self.times is None or call < self.at + self.times)
+
+    def raise_(self) -> None:
+        raise self.error if isinstance(self.error, Exception) else self.error()
+
+
+@dataclass
+class _Store:
+    """Records by scope and id; shared between handles on one collection."""
+
+    records: dict[str | None, dict[Id, Batch]] = field(default_factory=dict)
+
+
+class MemoryDatabase(Database):
+    """A collection in memory.
+
+    Attributes:
+        faults: scripted failures.
+        page_records: no page is longer than this.
+        refuse: reason why a record is refused, returned by `upsert` one by one; None accepts it.
+        invalid: whether a record makes `upsert` refuse the whole batch.
+        names_invalid: whether that refusal names the records at fault.
+        disorder: the page (counted from 0) of a scan whose rows come in the wrong order.
+        repeat: the page of a scan that begins with the last record of the page before it.
+        vanish: ids that a scan lists and cannot give.
+        normalise: names of vectors that are stored with unit norm.
+        metric: what `search` compares with, whatever the schema says.
+        calls: how often each method was called.
+        written: ids of all records that were written, in order, repetitions included.
+    """
+
+    capabilities = CAPABILITIES
+    embedded_capabilities = CAPABILITIES
+
+    def __init__(self, name: str = "memory", *, schema: CollectionSchema | None = None) -> None:
+        super().__init__(Endpoint(type="memory", collection=name, url="memory://test"))
+        self.schema = schema or CollectionSchema(name=name, ids=IdSchema(kinds=(IdKind.U64,)))
+        self.store = _Store()
+        self.faults: list[Fault] = []
+        self.page_records: int | None = None
+        self.refuse: Callable[[Id], str | None] = lambda key: None
+        self.invalid: Callable[[Id], bool] = lambda key: False
+        self.names_invalid = False
+        self.disorder: int | None = None
+        self.repeat: int | None = None
+        self.vanish: set[Id] = set()
+        self.normalise: set[str] = set()
+        self.metric: Metric | None = None
+        self.calls: Counter[str] = Counter()
+        self.written: list[Id] = []
+        self.on_call: Callable[[str], None] = lambda method: None
+        self.closed = False
+        self._lock = threading.RLock()
+
+    def describe(self) -> CollectionSchema:
+        self._call("describe")
+        return self.schema
+
+    def create(self, schema: CollectionSchema) -> None:
+        self._call("create")
+        self.schema = schema
+
+    def drop(self) -> None:
+        self._call("drop")
+        self.store.records.clear()
+
+    def count(self, scope: str | None = None) -> int:
+        self._call("count")
+        with self._lock:
+            scopes = self.store.records if scope is None else {scope: self.store.records.get(scope, {})}
+            return sum(len(records) for records in scopes.values())
+
+    def scopes(self) -> list[str]:
+        self._call("scopes")
+        return sorted(scope for scope in self.store.records if scope is not None)
+
+    def plan_splits(self, target_records: int, scopes: Sequence[str] | None = None) -> list[Split]:
+        self._call("plan_splits")
+        splits = []
+        for scope in sorted(self.store.records, key=str) if scopes is None else scopes:
+            for kind in self._kinds(scope):
+                ids = self._sorted(scope, kind)
+                bounds = ids[target_records - 1 :: target_records]
+                sizes = [target_records] * len(bounds) + [len(ids) - target_records * len(bounds)]
+                splits += tile(kind, bounds, scope=scope, records=sizes)
+        return splits or [Split(kind=kind) for kind in self.schema.ids.kinds]
+
+    def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
+        low = split.kind.decode(after) if after is not None else split.lower
+        size = min(batch_records, self.page_records or batch_records)
+        page = 0
+        while True:
+            failing = self._call("scan")
+            with self._lock:
+                ids = [key for key in self._sorted(split.scope, split.kind) if split.contains(key)]
+                ids = [key for key in ids if low is None or key > low][:size]  # type: ignore[operator]
+                gone = tuple(id_text(key) for key in ids if key in self.vanish)
+                kept = [key for key in ids if key not in self.vanish]
+                batch = self._batch(split.kind, kept, split.scope, vanished=gone)
+            if failing:
+                failing.raise_()
+            if not ids:
+                return
+            if page == self.disorder:
+                batch = batch.take(np.arange(len(batch))[::-1])
+            if page == self.repeat and low is not None:
+                batch = self._batch(split.kind, [low, *kept], split.scope)
+            yield batch
+            low = ids[-1]
+            page += 1
+
+    def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
+        failing = self._call("fetch")
+        with self._lock:
+            records = self.store.records.get(scope, {})
+            wanted = ids.to_pylist()
+            found = sorted({key for key in wanted if key in records and self._kind(records[key]) is ids.kind})  # type: ignore[type-var]
+            missing = [key for key in wanted if key not in set(found)]
+            batch = self._batch(ids.kind, found, scope)
+        if failing:
+            failing.raise_()
+        return Fetched(batch, IdColumn.of(ids.kind, missing))
+
+    def upsert(self, batch: Batch) -> list[Refusal]:
+        failing = self._call("upsert")
+        ids = batch.ids.to_pylist()
+        at_fault = [id_text(key) for key in ids if self.invalid(key)]
+        if at_fault:
+            raise InvalidRecord("the record is not valid", ids=at_fault if self.names_invalid else ())
+        refusals = []
+        with self._lock:
+            records = self.store.records.setdefault(batch.scope, {})
+            for row, key in enumerate(ids):
+                reason = self.refuse(key)
+                if reason is not None:
+                    refusals.append(Refusal(id_text(key), reason, batch.scope))
+                    continue
+                records[key] = self._normalised(batch.take([row]))
+                self.written.append(key)
+        if failing:
+            failing.raise_()
+        return refusals
+
+    def delete(self, ids: IdColumn, scope: str | None = None) -> None:
+        self._call("delete")
+        with self._lock:
+            for key in ids.to_pylist():
+                self.store.records.get(scope, {}).pop(key, None)
+
+    def search(
+        self,
+        vectors: npt.NDArray[np.float32],
+        k: int,
+        *,
+        vector: str = "",
+        exact: bool = False,
+        scope: str | None = None,
+    ) -> Hits:
+        self._call("search")
+        metric = self.metric or self.schema.vector(vector).metric or Metric.COSINE
+        with self._lock:
+            kinds = self._kinds(scope)
+            if not kinds:
+                return Hits([IdColumn.of(IdKind.U64, [])] * len(vectors), [np.zeros(0, np.float32)] * len(vectors))
+            batch = self._batch(kinds[0], self._sorted(scope, kinds[0]), scope)
+        column = batch.vectors[vector]
+        assert isinstance(column, Dense)
+        rows = np.flatnonzero(is_valid(column))
+        scores = _scores(metric, vectors.astype(np.float64), column.values[rows].astype(np.float64))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return Hits(
+            [batch.ids.take(rows[best]) for best in order],
+            [scores[i, best].astype(np.float32) for i, best in enumerate(order)],
+        )
+
+    def prepare_bulk_load(self) -> None:
+        self._call("prepare_bulk_load")
+
+    def finish_bulk_load(self) -> None:
+        self._call("finish_bulk_load")
+
+    def wait_visible(self) -> None:
+        self._call("wait_visible")
+
+    def ping(self) -> None:
+        self._call("ping")
+
+    def close(self) -> None:
+        self.closed = True
+
+    def put(self, batch: Batch) -> None:
+        """Write records without faults, normalising or counting."""
+        for row, key in enumerate(batch.ids.to_pylist()):
+            self.store.records.setdefault(batch.scope, {})[key] = batch.take([row])
+
+    def get(self, key: Id, scope: str | None = None) -> Batch:
+        """One record."""
+        return self.store.records[scope][key]
+
+    def ids(self, scope: str | None = None) -> set[Id]:
+        """All ids of a scope."""
+        return set(self.store.records.get(scope, {}))
+
+    def _call(self, method: str) -> Fault | None:
+        """Count a call; raise its fault, or return it if it comes after the work."""
+        if self.closed:
+            raise NotFound(f"collection '{self.endpoint.collection}' is closed")
+        with self._lock:
+            call = self.calls[method]
+            self.calls[method] += 1
+        self.on_call(method)
+        for fault in self.faults:
+            if fault.method == method and fault.hits(call):
+                if fault.after_commit:
+                    return fault
+                fault.raise_()
+        return None
+
+    def _normalised(self, record: Batch) -> Batch:
+        vectors: dict[str, VectorColumn] = dict(record.vectors)
+        for name in self.normalise & vectors.keys():
+            column = vectors[name]
+            assert isinstance(column, Dense)
+            norms = np.linalg.norm(column.values, axis=1, keepdims=True)
+            values = np.where(norms > 0, column.values / np.where(norms > 0, norms, 1), 0).astype(np.float32)
+            vectors[name] = Dense(values, column.valid)
+        return Batch(record.ids, record.scope, vectors, record.payloads)
+
+    def _kinds(self, scope: str | None) -> list[IdKind]:
+        found = {self._kind(record) for record in self.store.records.get(scope, {}).values()}
+        return [kind for kind in IdKind if kind in found]
+
+    @staticmethod
+    def _kind(record: Batch) -> IdKind:
+        return record.ids.kind
+
+    def _sorted(self, scope: str | None, kind: IdKind) -> list[Id]:
+        records = self.store.records.get(scope, {})
+        return sorted(key for key, record in records.items() if record.ids.kind is kind)  # type: ignore[type-var]
+
+    def _batch(self, kind: IdKind, ids: list[Id], scope: str | None, vanished: tuple[str, ...] = ()) -> Batch:
+        records = self.store.records.get(scope, {})
+        batch = concat([records[key] for key in ids], IdColumn.of(kind, ids), scope)
+        return Batch(batch.ids, scope, batch.vectors, batch.payloads, vanished)
+
+
+def concat(batches: Sequence[Batch], ids: IdColumn, scope: str | None) -> Batch:
+    """One batch out of several; a vector that a batch lacks is missing in its records."""
+    names = dict.fromkeys(name for batch in batches for name in batch.vectors)
+    vectors = {
+        name: _concat([batch.vectors.get(name) for batch in batches], [len(batch) for batch in batches])
+        for name in names
+    }
+    return Batch(ids, scope, vectors, [dict(payload) for batch in batches for payload in batch.payloads])
+
+
+def _concat(columns: list[VectorColumn | None], lengths: list[int]) -> VectorColumn:
+    like = next(column for column in columns if column is not None)
+    masks = [
+        np.zeros(n, np.bool_) if column is None else is_valid(column)
+        for column, n in zip(columns, lengths, strict=True)
+    ]
+    whole = all(column is not None and column.valid is None for column in columns)
+    valid = None if whole else np.concatenate(masks)
+    if isinstance(like, Dense | Packed):
+        empty = like.values[:0]
+        parts = [
+            np.zeros((n, *empty.shape[1:]), empty.dtype) if column is None else column.values  # type: ignore[union-attr]
+            for column, n in zip(columns, lengths, strict=True)
+        ]
+        values = np.concatenate(parts)
+        return Dense(values, valid) if isinstance(like, Dense) else Packed(like.element, like.dim, values, valid)
+    sizes = []
+    for column, n in zip(columns, lengths, strict=True):
+        ends = None if column is None else column.indptr if isinstance(column, Sparse) else column.offsets  # type: ignore[union-attr]
+        sizes.append(np.zeros(n, np.int64) if ends is None else np.diff(ends))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
+    there = [column for column in columns if column is not None]
+    values = np.concatenate([column.values for column in there])
+    if isinstance(like, Sparse):
+        return Sparse(offsets, np.concatenate([c.indices for c in there if isinstance(c, Sparse)]), values, valid)
+    return Multi(offsets, values, valid)
+
+
+def _scores(
+    metric: Metric, queries: npt.NDArray[np.float64], vectors: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Higher is better, float64 (q, n)."""
+    if metric is Metric.EUCLIDEAN:
+        return -np.linalg.norm(queries[:, None, :] - vectors[None, :, :], axis=2)
+    if metric is Metric.MANHATTAN:
+        return -np.abs(queries[:, None, :] - vectors[None, :, :]).sum(axis=2)
+    products = queries @ vectors.T
+    if metric is Metric.COSINE:
+        lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)[None, :]
+        return products / np.where(lengths == 0, 1, lengths)
+    return products
+
+
+def make_batch(
+    ids: Sequence[Id],
+    *,
+    kind: IdKind = IdKind.U64,
+    scope: str | None = None,
+    dim: int = 4,
+    seed: int = 0,
+    vector: str = "",
+) -> Batch:
+    """Records with one dense vector and a small payload that both depend on the id and `seed`."""
+    rows = [np.random.default_rng([seed, hash_text(id_text(key))]).normal(size=dim) for key in ids]
+    values = np.array(rows, dtype=np.float32).reshape(len(ids), dim)
+    payloads = [{"name": f"record {id_text(id)}", "n": i, "score": i / 2} for i, key in enumerate(ids)]
+    return Batch(IdColumn.of(kind, ids), scope, {vector: Dense(values)}, payloads)
+
+
+def hash_text(text: str) -> int:
+    """A number from a text, the same in every process."""
+    return int.from_bytes(text.encode()[-7:], "big")
+
+
+def dense_schema(
+    name: str = "memory", *, metric: Metric = Metric.COSINE, dim: int = 4, kinds: tuple[IdKind, ...] = (IdKind.U64,)
+) -> CollectionSchema:
+    """A schema with one unnamed dense vector."""
+    return CollectionSchema(
+        name=name, ids=IdSchema(kinds=kinds), vectors=(VectorSchema(name="", dim=dim, metric=metric),)
+    )
+
+
+@dataclass(frozen=True)
+class SameMapped:
+    """What `SameMapper` returns: the shape of `mapping.records.Mapped`."""
+
+    batches: tuple[Batch, ...]
+    refused: tuple[Refusal, ...] = ()
+
+
+class SameMapper:
+    """A mapper that changes nothing, and refuses the records that `refuse` gives a reason for."""
+
+    def __init__(self, refuse: Callable[[Id], str | None] = lambda key: None) -> None:
+        self.refuse = refuse
+
+    def map(self, batch: Batch) -> SameMapped:
+        """The batch without the refused records."""
+        reasons = [self.refuse(key) for key in batch.ids.to_pylist()]
+        kept = [row for row, reason in enumerate(reasons) if reason is None]
+        refused = tuple(
+            Refusal(id_text(batch.ids[row]), reason, batch.scope) for row, reason in enumerate(reasons) if reason
+        )
+        return SameMapped((batch.take(kept),) if kept else (), refused)
+
+    def original_ids(self, batch: Batch) -> list[tuple[IdKind, Id]]:
+        """The same ids."""
+        return [(batch.ids.kind, key) for key in batch.ids.to_pylist()]

@@ -1,0 +1,472 @@
+"""Checks that a migration file becomes a `Migration` or an error that says where, what and what to do; never more."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vectormigrate_dagster.config import Migration
+from vectormigrate_dagster.errors import ConfigurationError, MissingSecret
+from vectormigrate_dagster.migration_file import (
+    Side,
+    find_migration,
+    job_name,
+    key_variable,
+    load_folder,
+    load_migration,
+    migration_from_flags,
+    migrations_folder,
+    write_template,
+)
+from vectormigrate_dagster.migration_file.fields import read_fields
+from vectormigrate_dagster.migration_file.loading import parse_migration
+
+SOURCE = "source:\n  type: qdrant\n  url: http://localhost:6333\n  collection: a\n"
+TARGET = "target:\n  type: milvus\n  path: ../data/milvus.db\n  collection: b\n"
+GOOD = SOURCE + TARGET
+
+
+def load(tmp_path: Path, text: str | bytes, name: str = "m.yaml") -> Migration:
+    file = tmp_path / name
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_migration(file)
+
+
+def refusal(tmp_path: Path, text: str | bytes, name: str = "m.yaml") -> str:
+    with pytest.raises(ConfigurationError) as error:
+        load(tmp_path, text, name)
+    return str(error.value)
+
+
+########
+# What a file means
+########
+
+
+def test_a_short_file_gets_the_documented_defaults(tmp_path: Path) -> None:
+    migration = load(tmp_path, GOOD)
+
+    assert migration.id == "m"
+    assert migration.source.scopes == "all"
+    assert migration.mapping.ids.field == "_source_id"
+    assert migration.transfer.on_conflict == "fail"
+    assert migration.transfer.checkpoint_seconds == 5
+    assert migration.validation.search.min_overlap == 0.95
+    assert migration.schedule.action == "missing"
+
+
+def test_a_relative_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "migrations").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    migration = load(tmp_path / "migrations", GOOD)
+
+    assert migration.target.path == tmp_path / "data" / "milvus.db"
+
+
+def test_the_template_is_a_file_that_loads_and_every_comment_in_it_is_a_key(tmp_path: Path) -> None:
+    file = write_template(tmp_path, "films")
+    shown = load_migration(file)
+    text = file.read_text()
+    uncommented = "\n".join(
+        line.replace("# ", "", 1) if line.startswith("  # ") and "path:" not in line else line
+        for line in text.splitlines()
+    )
+    uncommented = uncommented.replace("cron: null", 'cron: "0 3 * * 1-5"')
+
+    assert shown.transfer == load(tmp_path, GOOD).transfer
+    assert load(tmp_path, uncommented).mapping.rename == {"old_name": "new_name"}
+
+
+def test_a_section_with_every_key_commented_out_is_an_absent_one(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD + "mapping:\n  # drop: [x]\n").mapping.drop == ()
+
+
+@pytest.mark.parametrize("word", ["no", "on", "y", "1:30", "2024-01-01", "="])
+def test_words_that_yaml_1_1_makes_something_else_of_stay_text(tmp_path: Path, word: str) -> None:
+    assert load(tmp_path, GOOD.replace("collection: a", f"collection: {word}")).source.collection == word
+
+
+@pytest.mark.parametrize("field", ["token", "password", "api_key", "secret"])
+def test_fields_of_the_collection_may_have_any_name(tmp_path: Path, field: str) -> None:
+    text = GOOD + f"mapping: {{rename: {{{field}: kept}}, types: {{{field}: text}}, drop: [{field}]}}"
+
+    assert load(tmp_path, text).mapping.rename == {field: "kept"}
+
+
+def test_options_are_those_of_the_database(tmp_path: Path) -> None:
+    migration = load(tmp_path, SOURCE + "  options: {timeout_s: 3, grpc_url: http://localhost:6334}\n" + TARGET)
+
+    assert migration.source.options.timeout_s == 3
+    assert migration.source.options.model_dump()["grpc_url"] == "http://localhost:6334"
+    assert Migration.model_validate(migration.model_dump()) == migration
+
+
+########
+# What is refused, and with which words
+########
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "m.yaml:1: the file is empty"),
+        ("# nothing\n", "m.yaml:1: the file is empty"),
+        ("- a\n", "m.yaml:1: the file must hold keys"),
+        ("source", "m.yaml:1: the file must hold keys"),
+        ("a: [", "m.yaml:1: this is not valid YAML"),
+        ("a: 1\nb: \t- x\n", "m.yaml:2: this is not valid YAML"),
+        ("a: 1\nb: \x07", "m.yaml:2: this is not valid YAML: it holds a control character"),
+        ("a: 1\n--- \nb: 1", "this is not valid YAML"),
+        ("[" * 5000, "nested too deeply"),
+        ('a: "\\UFFFFFFFF"', "this is not valid YAML"),
+        ("a: &x {b: 1}\nc: *x", "m.yaml:2: this is not valid YAML: aliases"),
+        (GOOD + "a: !!python/object:os.system 1", "a: the tag 'tag:yaml.org,2002:python/object:os.system' is not used"),
+        (GOOD + "? [1]\n: 2\n", "a key must be text"),
+        (GOOD + 'transfer: {batch_size: "\\ud800"}', "half of a surrogate pair"),
+        (GOOD.replace("collection: a", 'collection: "a\\0"'), "m.yaml:4: source.collection: this text holds a NUL"),
+        (SOURCE, "m.yaml:1: target: this key is missing"),
+        ("source:\n" + TARGET, "m.yaml:1: source: must be keys with values, found null"),
+        (GOOD + "transfer: 5", "m.yaml:9: transfer: must be keys with values, found 5"),
+        (GOOD + "transfre: {}", "m.yaml:9: transfre: unknown key; did you mean 'transfer'?"),
+        (GOOD + "zzz: {}", "m.yaml:9: zzz: unknown key; known are journal, mapping, schedule,"),
+        (GOOD + "id: m", "m.yaml:9: id: unknown key; the id is the file's name, 'm'"),
+        (GOOD + "transfer:\n  batchsize: 5", "m.yaml:10: transfer.batchsize: unknown key; did you mean 'batch_size'?"),
+        (GOOD + "validation: {search: {kk: 5}}", "validation.search.kk: unknown key"),
+        (GOOD + "mapping: {ids: {polcy: auto}}", "mapping.ids.polcy: unknown key; did you mean 'policy'?"),
+        (SOURCE + "  options: {timeout: 5}\n" + TARGET, "m.yaml:5: source.options.timeout: unknown key; did you mean"),
+        (SOURCE + "  options: {timeout_s: x}\n" + TARGET, 'source.options.timeout_s: must be a number, found "x"'),
+        (SOURCE + "  options: 5\n" + TARGET, "m.yaml:5: source.options: must be keys with values, found 5"),
+        (GOOD + "transfer: {batch_size: abc}", "batch_size: must be a whole number or 'auto', found \"abc\""),
+        (GOOD + "transfer: {workers: true}", "transfer.workers: must be a whole number or 'auto', found true"),
+        (GOOD + 'transfer: {max_retries: "5"}', 'transfer.max_retries: must be a whole number, found "5"'),
+        (GOOD + "transfer: {max_retries: 1.5}", "transfer.max_retries: must be a whole number, found 1.5"),
+        (GOOD + "transfer: {max_retries: 101}", "transfer.max_retries: must be at most 100, found 101"),
+        (GOOD + "transfer: {rate_limit: 0}", "transfer.rate_limit: must be more than 0, found 0"),
+        (GOOD + "transfer: {on_conflict: x}", "must be 'fail', 'skip' or 'overwrite', found \"x\""),
+        (GOOD + "validation: {min_cosine: .nan}", "validation.min_cosine: '.nan' is not a finite number"),
+        (GOOD + "validation: {min_cosine: 1e999}", "validation.min_cosine: '1e999' is not a finite number"),
+        (GOOD + f"validation: {{sample_size: {'9' * 5000}}}", "this number has more than 40 characters"),
+        (GOOD + "mapping: {allow: id_changed}", 'mapping.allow: must be a list, found "id_changed"'),
+        (GOOD + "mapping: {allow: [1]}", "mapping.allow.0: must be text, found 1"),
+        (SOURCE + "  scopes: [a, 1]\n" + TARGET, "m.yaml:5: source.scopes.1: must be text, found 1"),
+        (SOURCE + "  collection: b\n" + TARGET, "m.yaml:5: source.collection: this key occurs twice, first in line 4"),
+        (SOURCE + "  path: x\n" + TARGET, "m.yaml:1: source: give exactly one of 'url' (a server) and 'path'"),
+        (GOOD.replace("type: qdrant", "type: oracle"), "m.yaml:2: source.type: 'oracle' is not a database"),
+        (GOOD.replace("http://localhost:6333", "localhost:6333"), "source.url: give an address such as http://"),
+        (GOOD.replace("http://localhost:6333", "http://h:99999"), "source.url: this is not an address"),
+        (GOOD.replace("http://localhost:6333", "http://[::1"), "source.url: this is not an address"),
+        (GOOD + "schedule: {cron: 0 3 * *}", "schedule.cron: a cron line has five fields"),
+        (GOOD + "schedule: {cron: 61 * * * *}", "schedule.cron: '61' is not a minute; use 0 to 59"),
+        (b"a: \xff\xfe", "m.yaml:1: this is not UTF-8 text"),
+        (b"# a long comment\n" * 20_000, "is larger than 256 KiB"),
+    ],
+)
+def test_an_error_says_where_and_what(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    message = refusal(tmp_path, text)
+
+    assert expected in message
+    assert "pydantic" not in message
+
+
+def test_all_problems_come_at_once_in_order_of_their_lines(tmp_path: Path) -> None:
+    text = GOOD.replace("type: qdrant", "type: oracle") + "tranfer: {}\nmapping: {drop: 1}\n"
+
+    lines = [int(line.split(":")[1]) for line in refusal(tmp_path, text).splitlines()]
+
+    assert lines == [2, 9, 10]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        SOURCE + "  api_key: {secret}\n" + TARGET,
+        SOURCE + "  options: {{token: '{secret}'}}\n" + TARGET,
+        SOURCE + "  options: {{headers: {{authorization: '{secret}'}}}}\n" + TARGET,
+        SOURCE + "  api_key_env: '{secret}'\n" + TARGET,
+        SOURCE + "  options: {{grpc_url: 'http://u:{secret}@h'}}\n" + TARGET,
+        GOOD.replace("http://localhost:6333", "http://u:{secret}@h:6333"),
+        GOOD.replace("http://localhost:6333", "http://h:6333/?api_key={secret}"),
+        GOOD + "journal: {{url: 'postgresql+psycopg2://u:{secret}@h/db'}}",
+        GOOD + "journal: {{url: 'postgresql://h/db?password={secret}'}}",
+    ],
+)
+@pytest.mark.parametrize("secret", ["pcsk_2abcDEF_x9", "eyJhbGci.eyJzdWIi.c2ln", "0123456789abcdef0123456789abcdef"])
+def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, place: str, secret: str) -> None:
+    message = refusal(tmp_path, place.format(secret=secret))
+
+    assert secret not in message
+    assert "api_key_env" in message or "url_env" in message or "NAME of the environment variable" in message
+
+
+def test_the_name_of_a_variable_is_no_key_and_its_absence_is_named(tmp_path: Path) -> None:
+    migration = load(tmp_path, SOURCE + "  api_key_env: QDRANT_API_KEY\n" + TARGET)
+
+    with pytest.raises(MissingSecret, match="'QDRANT_API_KEY' is not set"):
+        migration.source.endpoint({})
+    secret = migration.source.endpoint({"QDRANT_API_KEY": "k"}).api_key
+    assert secret is not None
+    assert secret.get_secret_value() == "k"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "same"),
+    [
+        ("url: http://localhost:6333", "url: http://127.0.0.1:6333/", True),
+        ("url: https://DB.example", "url: https://db.example:443", True),
+        ("path: ./x", "path: y/../x/", True),
+        ("url: http://localhost:6333", "url: http://localhost:6334", False),
+        ("url: http://h/a", "url: http://h/b", False),
+        ("path: x", "path: y", False),
+    ],
+)
+def test_source_and_target_must_be_two_places(tmp_path: Path, source: str, target: str, same: bool) -> None:
+    text = f"source: {{type: qdrant, {source}, collection: c}}\ntarget: {{type: qdrant, {target}, collection: c}}"
+
+    if same:
+        assert "source and target are the same qdrant collection 'c'" in refusal(tmp_path, text)
+        text = text.replace("collection: c}\n", "collection: d}\n")
+    assert load(tmp_path, text).target.collection == "c"
+
+
+@pytest.mark.parametrize("name", ["class.yaml", "type.yaml", "_x.yaml", "a b.yaml", "x" * 65 + ".yaml", "ä.yaml"])
+def test_names_that_cannot_be_ids_are_refused(tmp_path: Path, name: str) -> None:
+    assert "id" in refusal(tmp_path, GOOD, name)
+
+
+def test_what_is_not_a_readable_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name, words in (("folder.yaml", "a file is needed"), ("pipe.yaml", "a file is needed"), ("n.yaml", "no file")):
+        with pytest.raises(ConfigurationError, match=words):
+            load_migration(tmp_path / name)
+    assert "must end in '.yaml'" in refusal(tmp_path, GOOD, "m.yml")
+
+
+########
+# Folders
+########
+
+
+def test_a_bad_file_does_not_spoil_the_others(tmp_path: Path) -> None:
+    for name, text in (("b.yaml", GOOD), ("a.yaml", GOOD), ("bad.yaml", "x"), ("old.yml", GOOD), (".h.yaml", "x")):
+        (tmp_path / name).write_text(text)
+
+    migrations, broken = load_folder(tmp_path)
+
+    assert [migration.id for migration in migrations] == ["a", "b"]
+    assert [file.path.name for file in broken] == ["bad.yaml", "old.yml"]
+    assert "must hold keys" in str(broken[0].error)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a-b", "a.b"), ("a", "a_plan"), ("a.x", "a_x_validate")])
+def test_two_ids_that_give_a_job_the_same_name_are_both_refused(tmp_path: Path, one: str, other: str) -> None:
+    for name in (one, other, "free"):
+        (tmp_path / f"{name}.yaml").write_text(GOOD)
+
+    migrations, broken = load_folder(tmp_path)
+
+    assert [migration.id for migration in migrations] == ["free"]
+    for file in broken:
+        assert f"{one}.yaml" in str(file.error)
+        assert f"{other}.yaml" in str(file.error)
+    with pytest.raises(ConfigurationError, match="rename one"):
+        find_migration(tmp_path, one)
+
+
+def test_a_migration_is_found_by_id_or_the_nearest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "packages.yaml").write_text(GOOD)
+
+    assert find_migration(tmp_path, "packages").id == "packages"
+    with pytest.raises(ConfigurationError, match="did you mean 'packages'"):
+        find_migration(tmp_path, "package")
+    with pytest.raises(ConfigurationError, match="cannot be the id"):
+        find_migration(tmp_path, "../packages")
+    with pytest.raises(ConfigurationError, match="vectormigrate init x"):
+        find_migration(tmp_path / "none", "x")
+
+
+def test_a_folder_that_is_not_there_is_empty_and_a_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert load_folder(tmp_path / "none") == ([], [])
+    with pytest.raises(ConfigurationError, match="is a file"):
+        load_folder(tmp_path / "file")
+
+
+def test_the_folder_is_the_option_then_the_variable_then_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VECTORMIGRATE_MIGRATIONS", raising=False)
+    assert migrations_folder() == Path.cwd() / "migrations"
+    monkeypatch.setenv("VECTORMIGRATE_MIGRATIONS", "/m")
+    assert migrations_folder() == Path("/m")
+    assert migrations_folder(Path("/o")) == Path("/o")
+
+
+########
+# Writing
+########
+
+
+def test_flags_become_a_file_without_a_key(tmp_path: Path) -> None:
+    source = Side(type="qdrant", url="http://h:6333", collection='a"b: #\n', has_key=True)
+    target = Side(type="milvus", path=Path("/d/milvus.db"), collection="0x1F")
+
+    migration, is_new = migration_from_flags(
+        tmp_path, "mig-1", source=source, target=target, transfer={"batch_size": 7}
+    )
+
+    assert is_new
+    assert migration == load_migration(tmp_path / "mig-1.yaml")
+    assert migration.source.collection == 'a"b: #\n'
+    assert migration.target.collection == "0x1F"
+    assert migration.source.api_key_env == key_variable("mig-1", "source") == "VECTORMIGRATE_MIG_1_SOURCE_API_KEY"
+    assert migration.target.api_key_env is None
+    assert migration.transfer.batch_size == 7
+
+
+def test_the_same_flags_again_use_the_file_and_others_are_refused(tmp_path: Path) -> None:
+    source = Side(type="qdrant", url="http://h:6333", collection="a")
+    target = Side(type="milvus", path=Path("/d/milvus.db"), collection="b")
+    migration_from_flags(tmp_path, "m", source=source, target=target, transfer={})
+    before = (tmp_path / "m.yaml").read_bytes()
+
+    _, is_new = migration_from_flags(tmp_path, "m", source=source, target=target, transfer={"batch_size": 1})
+    with pytest.raises(ConfigurationError, match="names another target"):
+        migration_from_flags(
+            tmp_path, "m", source=source, target=Side(type="qdrant", url="http://i", collection="b"), transfer={}
+        )
+
+    assert not is_new
+    assert (tmp_path / "m.yaml").read_bytes() == before
+
+
+def test_flags_that_make_no_valid_file_write_none(tmp_path: Path) -> None:
+    bad = Side(type="oracle", url="http://h", collection="a")
+
+    with pytest.raises(ConfigurationError, match="'oracle' is not a database"):
+        migration_from_flags(tmp_path, "m", source=bad, target=bad, transfer={})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    write_template(tmp_path / "new", "m")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        write_template(tmp_path / "new", "m")
+
+
+def test_fields_are_names_of_types(tmp_path: Path) -> None:
+    file = tmp_path / "fields.json"
+    file.write_text('{"id": "string", "year": "int"}')
+    assert read_fields(file) == {"id": "string", "year": "int"}
+    file.write_text("a: 1\na: text\n")
+    with pytest.raises(ConfigurationError, match=r"(?s)fields.json:1: a: must be the name.*|occurs twice"):
+        read_fields(file)
+
+
+########
+# Properties
+########
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "source:",
+            "target:",
+            "transfer:",
+            "type: qdrant",
+            "type: milvus",
+            "path: x",
+            "url: http://h",
+            "collection: c",
+        ),
+        *(
+            "options: {timeout_s: 1}",
+            "scopes: [a]",
+            "mapping:",
+            "rename: {a: b}",
+            "allow: [x]",
+            "- ",
+            "? ",
+            "!!binary ",
+            "&a ",
+        ),
+        *(
+            "*a",
+            "<<: 1",
+            "'",
+            '"',
+            "|",
+            ">",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\n",
+            "\n  ",
+            "\t",
+            ": ",
+            "#",
+            "%YAML 1.1\n---\n",
+            "0x_",
+            "1e5",
+        ),
+    ]
+)
+TEXTS = st.one_of(st.text(), st.lists(WORDS, max_size=30).map("".join), st.lists(WORDS, max_size=30).map("\n".join))
+
+
+def outcome(text: str) -> str:
+    """The id of the migration, or "refused" if the error names the file as errors do."""
+    try:
+        return parse_migration(text, Path("/m/m.yaml")).id
+    except ConfigurationError as error:
+        return "refused" if all(line.startswith("/m/m.yaml:") for line in str(error).splitlines()) else str(error)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TEXTS)
+def test_any_text_is_a_migration_or_an_error_of_ours(text: str) -> None:
+    assert outcome(text) in {"m", "refused"}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_migration_or_an_error_of_ours(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        load_migration(file)
+
+
+ANY = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([("source",), ("source", "options"), ("source", "scopes"), ("mapping", "ids"), ("transfer",)]), ANY
+)
+def test_any_value_anywhere_is_accepted_or_an_error_of_ours(path: tuple[str, ...], value: object) -> None:
+    data: dict[str, object] = yaml.safe_load(GOOD)
+    inner = data
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {})  # type: ignore[assignment]
+    inner[path[-1]] = value
+
+    assert outcome(yaml.safe_dump(data, allow_unicode=True)) in {"m", "refused"}
+
+
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True))
+def test_a_job_name_is_a_name_for_dagster(id: str) -> None:
+    assert len(job_name(id)) == len(id)
+    assert job_name(id).replace("_", "a").isalnum()

@@ -1,0 +1,64 @@
+"""What tests of a transfer share: a pair of databases, one call that moves a split, a look for leaked threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.model import IdKind, Split
+from vectormigrate_dagster.transfer import Checkpoint, Retry, Settings, Throttle, transfer_split
+from vectormigrate_dagster.transfer.throttle import BatchSize
+from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
+
+
+def impatient(*, max_retries: int = 5, batch_records: int = 10) -> Throttle:
+    """A throttle that does not wait between attempts."""
+    return Throttle(
+        source=Retry(max_retries=max_retries, first_seconds=0),
+        target=Retry(max_retries=max_retries, first_seconds=0),
+        batch=BatchSize(batch_records),
+    )
+
+
+@dataclass
+class Pair:
+    """A source with records 0 to 99 and an empty target."""
+
+    source: MemoryDatabase = field(default_factory=lambda: MemoryDatabase("source"))
+    target: MemoryDatabase = field(default_factory=lambda: MemoryDatabase("target"))
+    mapper: Any = field(default_factory=SameMapper)
+    split: Split = field(default_factory=lambda: Split(kind=IdKind.U64))
+
+    def fill(self, records: int = 100, *, start: int = 0) -> Pair:
+        """Put records into the source."""
+        self.source.put(make_batch(range(start, start + records)))
+        return self
+
+    def move(self, **arguments: Any) -> Iterator[Checkpoint]:
+        """Start a transfer with pages of 10 records and no waiting."""
+        defaults: dict[str, Any] = {
+            "source": Source(self.source),
+            "target": self.target,
+            "mapper": self.mapper,
+            "split": self.split,
+            "settings": Settings(batch_records=10),
+            "throttle": impatient(),
+        }
+        return transfer_split(**{**defaults, **arguments})
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair().fill()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("vectormigrate-")]
+    assert left == []

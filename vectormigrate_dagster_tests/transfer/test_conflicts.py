@@ -1,0 +1,102 @@
+"""Contract of `on_conflict` with an ownership log: somebody else's records are safe, ours are recognised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vectormigrate_dagster.errors import StorageFailed, TargetNotEmpty, Unavailable
+from vectormigrate_dagster.model.compare import compare
+from vectormigrate_dagster.transfer import OwnershipLog
+from vectormigrate_dagster_tests.memory import Fault, make_batch
+from vectormigrate_dagster_tests.transfer.conftest import Pair
+
+FOREIGN = [5, 15, 16, 99]
+
+
+@pytest.fixture
+def shared(pair: Pair) -> Pair:
+    """A pair whose target holds four records of somebody else under ids of ours, and one under another id."""
+    pair.target.put(make_batch([*FOREIGN, 1000], seed=7))
+    return pair
+
+
+def test_skip_leaves_them_alone_and_counts_them(shared: Pair, tmp_path: Path) -> None:
+    checkpoints = list(shared.move(on_conflict="skip", ownership=OwnershipLog(tmp_path), verify_every=1))
+    assert (checkpoints[-1].acknowledged, checkpoints[-1].skipped) == (96, 4)
+    assert [checkpoint.skipped for checkpoint in checkpoints[:2]] == [1, 3]
+    foreign = make_batch([*FOREIGN, 1000], seed=7)
+    for row, key in enumerate([*FOREIGN, 1000]):
+        assert compare(foreign.take([row]), shared.target.get(key)).equal
+    assert shared.target.count() == 101
+
+
+def test_a_page_that_is_skipped_entirely_moves_the_checkpoint(pair: Pair, tmp_path: Path) -> None:
+    pair.target.put(make_batch(range(100), seed=7))
+    checkpoints = list(pair.move(on_conflict="skip", ownership=OwnershipLog(tmp_path), verify_every=1))
+    assert (checkpoints[-1].after, checkpoints[-1].acknowledged, checkpoints[-1].skipped) == ("99", 0, 100)
+    assert pair.target.calls["upsert"] == 0
+
+
+def test_fail_names_them_and_writes_nothing_of_that_page(shared: Pair, tmp_path: Path) -> None:
+    with pytest.raises(TargetNotEmpty, match=r"holds 1 of the records .*'5'"):
+        list(shared.move(on_conflict="fail", ownership=OwnershipLog(tmp_path)))
+    assert 4 not in shared.target.ids()
+
+
+def test_overwrite_keeps_before_images(shared: Pair, tmp_path: Path) -> None:
+    checkpoints = list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+    assert (checkpoints[-1].acknowledged, checkpoints[-1].skipped) == (100, 0)
+    images = {
+        batch.ids[row]: batch.take([row])
+        for batch in OwnershipLog(tmp_path).before_images()
+        for row in range(len(batch))
+    }
+    assert sorted(images) == FOREIGN  # type: ignore[type-var]
+    foreign = make_batch([*FOREIGN, 1000], seed=7)
+    for row, key in enumerate(FOREIGN):
+        assert compare(foreign.take([row]), images[key]).equal
+        assert compare(shared.source.get(key), shared.target.get(key)).equal
+
+
+@pytest.mark.parametrize("on_conflict", ["skip", "overwrite", "fail"])
+def test_after_a_crash_our_own_records_are_ours(pair: Pair, tmp_path: Path, on_conflict: str) -> None:
+    pair.target.faults.append(Fault("upsert", Unavailable("killed"), at=4, times=None, after_commit=True))
+    with pytest.raises(Unavailable):
+        list(pair.move(on_conflict=on_conflict, ownership=OwnershipLog(tmp_path)))
+    pair.target.faults.clear()
+    assert pair.target.ids() >= set(range(50))
+    # a resume from the very beginning meets 50 records of ours
+    checkpoints = list(pair.move(on_conflict=on_conflict, ownership=OwnershipLog(tmp_path)))
+    assert (checkpoints[-1].acknowledged, checkpoints[-1].skipped) == (100, 0)
+    assert list(OwnershipLog(tmp_path).before_images()) == []
+
+
+def test_the_log_is_written_before_the_target(pair: Pair, tmp_path: Path) -> None:
+    log = OwnershipLog(tmp_path)
+
+    def check(method: str) -> None:
+        if method == "upsert":
+            reopened = OwnershipLog(tmp_path)
+            known = {key for batch in reopened.absent() for key in batch.ids.to_pylist()}
+            assert known >= {10 * (pair.target.calls["upsert"] - 1) + i for i in range(10)}
+
+    pair.target.on_call = check
+    assert list(pair.move(ownership=log))[-1].acknowledged == 100
+
+
+def test_h21_without_a_log_entry_nothing_is_sent(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = OwnershipLog(tmp_path)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageFailed, match="nothing was sent"):
+        list(pair.move(ownership=log))
+    assert pair.target.ids() == set()
+
+
+def test_a_created_collection_needs_no_look_up(pair: Pair) -> None:
+    list(pair.move())
+    assert pair.target.calls["fetch"] == 0

@@ -1,0 +1,425 @@
+"""Contract of the tiers: a right copy passes all of them, each way of being wrong is caught by the right one (H-22)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.errors import Throttled
+from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind, Metric, Split, tile
+from vectormigrate_dagster.model.compare import Tolerance
+from vectormigrate_dagster.transfer import OwnershipLog, Retry, Throttle
+from vectormigrate_dagster.validation import (
+    Exceptions,
+    SearchSettings,
+    ValidationReport,
+    validate_full,
+    validate_sample,
+    validate_split,
+)
+from vectormigrate_dagster.validation.search import Truth
+from vectormigrate_dagster_tests.memory import (
+    Fault,
+    MemoryDatabase,
+    SameMapped,
+    SameMapper,
+    dense_schema,
+    make_batch,
+)
+
+SEARCH = SearchSettings(vector="", metric=Metric.COSINE, source_vector="", k=5, queries=40)
+SPLITS = tile(IdKind.U64, [80, 150])
+
+
+def copies(records: int = 200, *, metric: Metric = Metric.COSINE) -> tuple[MemoryDatabase, MemoryDatabase]:
+    """A source and a right copy of it."""
+    source, target = (MemoryDatabase(name, schema=dense_schema(name, metric=metric)) for name in ("source", "target"))
+    if records:
+        batch = make_batch(range(records))
+        source.put(batch)
+        target.put(batch)
+    return source, target
+
+
+def full(source: MemoryDatabase, target: MemoryDatabase, **arguments: Any) -> ValidationReport:
+    return validate_full(Source(source), target, SameMapper(), SPLITS, **{"search": SEARCH, **arguments})
+
+
+def failed(report: ValidationReport) -> set[str]:
+    return {tier.tier for tier in report.tiers if not tier.passed}
+
+
+def change_vector(target: MemoryDatabase, key: int, change: Callable[[Any], Any]) -> None:
+    record = target.get(key)
+    column = record.vectors[""]
+    assert isinstance(column, Dense)
+    target.put(replace(record, vectors={"": Dense(change(column.values.copy()))}))
+
+
+def change_payload(target: MemoryDatabase, key: int, **changes: Any) -> None:
+    record = target.get(key)
+    payload = {**record.payloads[0], **changes}
+    target.put(replace(record, payloads=[{name: value for name, value in payload.items() if value is not ...}]))
+
+
+def bump(values: Any) -> Any:
+    values[0, 2] = np.nextafter(values[0, 2], np.float32(9))
+    return values
+
+
+########## A right copy ##########
+
+
+def test_a_right_copy_passes_every_tier() -> None:
+    source, target = copies()
+    for report in (
+        full(source, target),
+        validate_sample(Source(source), target, SameMapper(), SPLITS, size=50, search=SEARCH),
+    ):
+        assert report.passed
+        assert [tier.tier for tier in report.tiers] == ["count", "ids", "records", "search"]
+        assert all(tier.checked for tier in report.tiers)
+        assert report.tier("search").measures["source_overlap"] == 1.0
+        assert ValidationReport.model_validate(report.to_json()) == report
+    assert report.tier("records").statement == "0 of 50 differ: at most 5.82 % wrong at 95 % confidence"
+
+
+@pytest.mark.parametrize("metric", [Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN, Metric.MANHATTAN])
+def test_h24_every_metric_agrees_with_a_database_that_uses_it(metric: Metric) -> None:
+    source, target = copies(metric=metric)
+    assert full(source, target, search=replace(SEARCH, metric=metric)).passed
+
+
+def test_validation_only_reads() -> None:
+    source, target = copies()
+    full(source, target)
+    writes = {"upsert", "delete", "drop", "create", "prepare_bulk_load", "finish_bulk_load"}
+    assert not writes & (source.calls.keys() | target.calls.keys())
+
+
+########## Mutations ##########
+
+
+def test_h22_one_bit_of_one_float() -> None:
+    source, target = copies()
+    change_vector(target, 77, bump)
+    report = full(source, target)
+    assert failed(report) == {"records"}
+    (finding,) = report.tier("records").differences
+    assert (finding.id, finding.where) == ("77", "vector ''")
+    assert report.tier("records").counts == {"vector ''": 1}
+
+
+def test_h22_a_dropped_record() -> None:
+    source, target = copies()
+    target.delete(IdColumn.of(IdKind.U64, [77]))
+    report = full(source, target)
+    assert failed(report) >= {"count", "ids", "records"}
+    for tier in ("ids", "records"):
+        assert report.tier(tier).missing == 1
+        assert report.tier(tier).differences[0].id == "77"
+        assert report.tier(tier).differences[0].actual == "missing"
+
+
+def test_h22_an_extra_record() -> None:
+    source, target = copies()
+    target.put(make_batch([5000]))
+    report = full(source, target)
+    assert failed(report) == {"count", "ids"}
+    assert [(finding.id, finding.actual) for finding in report.tier("ids").differences] == [("5000", "present")]
+
+
+def test_h18_a_lost_and_an_extra_record_do_not_cancel_out() -> None:
+    source, target = copies()
+    target.delete(IdColumn.of(IdKind.U64, [77]))
+    target.put(make_batch([5000]))
+    report = full(source, target)
+    assert report.tier("count").passed
+    ids = report.tier("ids")
+    assert (ids.passed, ids.missing, ids.extra) == (False, 1, 1)
+
+
+def test_h22_two_swapped_vectors() -> None:
+    source, target = copies()
+    one, two = target.get(10), target.get(20)
+    target.put(replace(one, vectors=two.vectors))
+    target.put(replace(two, vectors=one.vectors))
+    report = full(source, target)
+    assert {finding.id for finding in report.tier("records").differences} == {"10", "20"}
+    assert report.tier("records").mismatched == 2
+
+
+def test_h22_many_swapped_vectors_spoil_search_too() -> None:
+    source, target = copies()
+    records = [target.get(key) for key in range(200)]
+    for key in range(200):
+        target.put(replace(records[key], vectors=records[(key + 1) % 200].vectors))
+    report = full(source, target)
+    assert {"records", "search"} <= failed(report)
+    assert report.tier("search").measures["overlap"] < 0.5
+    assert report.tier("search").measures["source_overlap"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        (10, {"n": 10.0}),
+        (1, {"n": True}),
+        (10, {"score": 5}),
+        (10, {"score": "5.0"}),
+        (10, {"name": None}),
+        (10, {"name": ...}),
+        (10, {"more": None}),
+    ],
+)
+def test_h13_a_changed_type_of_one_value(key: int, changes: dict[str, Any]) -> None:
+    source, target = copies()
+    change_payload(target, key, **changes)
+    report = full(source, target)
+    assert failed(report) == {"records"}
+    assert report.tier("records").differences[0].where == f"field '{next(iter(changes))}'"
+
+
+def test_h13_null_is_not_absent() -> None:
+    source, target = copies()
+    change_payload(source, 3, note=None)
+    report = full(source, target)
+    assert failed(report) == {"records"}
+    finding = report.tier("records").differences[0]
+    assert (finding.expected, finding.actual) == ("null", "absent (the field is not there)")
+
+
+def test_h24_another_metric() -> None:
+    source, target = copies(metric=Metric.DOT)
+    target.schema = dense_schema("target", metric=Metric.EUCLIDEAN)
+    report = full(source, target, search=replace(SEARCH, metric=Metric.DOT))
+    assert failed(report) == {"search"}
+    assert "compared by euclidean, not by dot as planned" in report.tier("search").statement
+    assert report.tier("search").measures["overlap"] < 0.95
+
+
+def test_h24_a_metric_that_is_declared_and_not_used() -> None:
+    source, target = copies(metric=Metric.DOT)
+    target.metric = Metric.EUCLIDEAN
+    assert failed(full(source, target, search=replace(SEARCH, metric=Metric.DOT))) == {"search"}
+
+
+def test_h24_a_metric_that_is_not_declared_but_gives_the_same_answers() -> None:
+    source, target = copies()
+    for database in (source, target):
+        for key in range(200):
+            change_vector(database, key, lambda values: values / np.linalg.norm(values))
+    target.schema = dense_schema("target", metric=Metric.DOT)
+    report = full(source, target)
+    assert report.tier("search").measures["overlap"] == 1.0
+    assert failed(report) == {"search"}
+
+
+def test_h32_a_half_built_index() -> None:
+    source, target = copies()
+    half = MemoryDatabase("half", schema=target.schema)
+    half.put(make_batch(range(0, 200, 2)))
+    target.search = half.search  # type: ignore[method-assign]
+    report = full(source, target)
+    assert failed(report) == {"search"}
+    assert report.tier("search").measures["overlap"] < 0.8
+
+
+def test_h22_too_few_answers() -> None:
+    source, target = copies()
+    search = target.search
+
+    def short(vectors: Any, k: int, **arguments: Any) -> Any:
+        return search(vectors, k - 1, **arguments)
+
+    target.search = short  # type: ignore[method-assign]
+    report = full(source, target, search=replace(SEARCH, min_overlap=0.5))
+    assert failed(report) == {"search"}
+    assert "40 queries got too few answers" in report.tier("search").statement
+
+
+def test_h16_two_records_that_collapse_into_one() -> None:
+    source, _ = copies(10)
+    target = MemoryDatabase("target", schema=dense_schema("target"))
+
+    class Collapsing(SameMapper):
+        def map(self, batch: Batch) -> SameMapped:
+            ids = [0 if key == 7 else key for key in batch.ids.to_pylist()]
+            return SameMapped((replace(batch, ids=IdColumn.of(IdKind.U64, ids)),))
+
+    target.put(make_batch([key for key in range(10) if key != 7]))
+    report = validate_full(Source(source), target, Collapsing(), SPLITS)
+    assert not report.tier("count").passed
+    assert "1 records share an id with another" in report.tier("ids").statement
+    assert not report.tier("ids").passed
+
+
+########## Empty checks ##########
+
+
+def test_h02_two_empty_collections_pass_and_say_so() -> None:
+    report = full(*copies(0))
+    assert report.passed
+    assert {tier.statement for tier in report.tiers} == {"both collections are empty"}
+
+
+def test_h22_an_empty_target_fails_every_tier() -> None:
+    source, target = copies()
+    target.store.records.clear()
+    assert failed(full(source, target)) == {"count", "ids", "records", "search"}
+
+
+def test_h22_an_empty_source_and_a_full_target_fail_every_tier() -> None:
+    source, target = copies()
+    source.store.records.clear()
+    assert failed(full(source, target)) == {"count", "ids", "records", "search"}
+
+
+@pytest.mark.parametrize("settings", [replace(SEARCH, queries=0), replace(SEARCH, given=np.zeros((0, 4), np.float32))])
+def test_h22_no_queries_is_a_failure(settings: SearchSettings) -> None:
+    source, target = copies()
+    report = full(source, target, search=settings)
+    assert failed(report) == {"search"}
+    assert "nothing is proven" in report.tier("search").statement
+
+
+def test_h22_a_report_without_tiers_did_not_pass() -> None:
+    assert not ValidationReport.of(seconds=0).passed
+
+
+########## What a correct migration leaves different ##########
+
+
+def test_refused_and_vanished_records_are_accounted_for() -> None:
+    source, target = copies()
+    target.delete(IdColumn.of(IdKind.U64, [5, 6, 7]))
+    mapper = SameMapper(lambda key: "no place" if key == 5 else None)
+    known = Exceptions(refused=2, vanished=1, refused_ids=frozenset({(None, "6")}))
+    source.vanish = {7}
+    report = validate_full(Source(source), target, mapper, SPLITS, exceptions=known, search=SEARCH)
+    assert report.passed, [tier.statement for tier in report.tiers]
+    assert report.tier("count").statement.endswith("200 in the source - 2 refused - 1 vanished at the source")
+    assert failed(validate_full(Source(source), target, mapper, SPLITS)) == {"count", "ids", "records"}
+
+
+def test_records_that_stood_there_before_are_allowed_for() -> None:
+    source, target = copies()
+    target.put(make_batch([9000, 9001]))
+    assert full(source, target, exceptions=Exceptions(pre_existing=2), search=None).passed
+    assert failed(full(source, target, exceptions=Exceptions(pre_existing=1), search=None)) == {"count", "ids"}
+
+
+def test_records_left_alone_must_be_there_but_are_not_compared(tmp_path: Any) -> None:
+    source, target = copies()
+    log = OwnershipLog(tmp_path)
+    log.record_absent(IdColumn.of(IdKind.U64, range(10, 200)), None)
+    change_payload(target, 3, n="somebody else's")
+    known = Exceptions(ours=log.wrote)
+    assert full(source, target, exceptions=known).passed
+    change_payload(target, 13, n="changed")
+    target.delete(IdColumn.of(IdKind.U64, [4]))
+    records = full(source, target, exceptions=known).tier("records")
+    assert (records.mismatched, records.missing) == (1, 1)
+
+
+def test_a_normalising_target_is_compared_by_angle() -> None:
+    source, target = copies()
+    for key in range(200):
+        change_vector(target, key, lambda values: values / np.linalg.norm(values))
+    assert failed(full(source, target)) == {"records"}
+    tolerance = Tolerance(min_cosine={"": 0.9999})
+    assert full(source, target, tolerance=tolerance).passed
+    change_vector(target, 5, lambda values: -values)
+    assert failed(full(source, target, tolerance=tolerance)) == {"records"}
+
+
+def test_ties_may_be_broken_in_any_way() -> None:
+    source, target = copies(0)
+    same = Dense(np.ones((100, 4), np.float32))
+    batch = Batch(IdColumn.of(IdKind.U64, range(100)), vectors={"": same}, payloads=[{}] * 100)
+    source.put(batch)
+    target.put(batch)
+    search = target.search
+
+    def backwards(vectors: Any, k: int, **arguments: Any) -> Any:
+        hits = search(vectors, 100, **arguments)
+        return replace(hits, ids=[ids.slice(100 - k, 100) for ids in hits.ids])
+
+    target.search = backwards  # type: ignore[method-assign]
+    assert full(source, target).passed
+
+
+def test_a_near_miss_is_no_tie() -> None:
+    angles = np.array([0.0, 0.01, 0.02, 0.03])
+    column = Dense(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    ids = IdColumn.of(IdKind.U64, range(4))
+    for answer, overlap in (([0, 1], 1.0), ([0, 2], 0.5), ([2, 3], 0.0), ([0, 0], 0.5), ([0, 99], 0.5)):
+        truth = Truth(column.values[:1], Metric.COSINE, 2, [IdColumn.of(IdKind.U64, answer)])
+        truth.add(ids, column)
+        assert truth.overlaps().tolist() == [overlap]
+        assert truth.short() == (1 if answer == [0, 0] else 0)
+
+
+def test_answers_that_mix_id_kinds_come_as_text_and_count() -> None:
+    column = Dense(np.eye(4, dtype=np.float32))
+    named = uuid.UUID(int=7)
+    truth = Truth(np.array([[1, 0.9, 0, 0]], np.float32), Metric.DOT, 2, [IdColumn.of(IdKind.TEXT, ["5", str(named)])])
+    truth.add(IdColumn.of(IdKind.U64, [5, 6]), column.take([0, 2]))
+    truth.add(IdColumn.of(IdKind.UUID, [named]), column.take([1]))
+    assert truth.overlaps().tolist() == [1.0]
+
+
+def test_h17_scopes_are_kept_apart() -> None:
+    source, target = (MemoryDatabase(name, schema=dense_schema(name)) for name in ("source", "target"))
+    for scope, seed in (("a", 1), ("b", 2)):
+        for database in (source, target):
+            database.put(make_batch(range(50), scope=scope, seed=seed))
+    splits = [Split(scope=scope, kind=IdKind.U64) for scope in ("a", "b")]
+    assert validate_full(Source(source), target, SameMapper(), splits, search=SEARCH).passed
+    one, two = target.get(7, "a"), target.get(7, "b")
+    target.put(replace(one, scope="b"))
+    target.put(replace(two, scope="a"))
+    report = validate_full(Source(source), target, SameMapper(), splits, search=SEARCH)
+    assert report.tier("ids").passed
+    records = report.tier("records")
+    assert records.mismatched == 2
+    assert [(finding.scope, finding.id) for finding in records.differences] == [("a", "7"), ("b", "7")]
+
+
+def test_h28_a_transient_fault_during_validation_is_survived() -> None:
+    source, target = copies()
+    for database, method in ((source, "scan"), (target, "fetch"), (target, "search"), (target, "count")):
+        database.faults.append(Fault(method, Throttled("slow", retry_after=0)))
+    throttle = Throttle(source=Retry(first_seconds=0), target=Retry(first_seconds=0))
+    assert full(source, target, throttle=throttle).passed
+
+
+########## One partition ##########
+
+
+def test_a_split_is_validated_by_a_sample_of_its_own_records() -> None:
+    source, target = copies()
+    change_vector(target, 10, bump)
+    wrong = validate_split(Source(source), target, SameMapper(), SPLITS[0], size=1000)
+    assert (wrong.passed, wrong.checked, wrong.differences[0].id) == (False, 81, "10")
+    assert validate_split(Source(source), target, SameMapper(), SPLITS[1], size=1000).passed
+
+
+def test_a_split_of_nothing_passes_and_says_so() -> None:
+    source, target = copies(50)
+    result = validate_split(Source(source), target, SameMapper(), SPLITS[2])
+    assert result.passed
+    assert result.checked == 0
+    assert "nothing is promised of u64 ids after 150" in result.statement
+
+
+def test_a_target_that_holds_nothing_of_a_split_fails() -> None:
+    source, target = copies()
+    target.store.records.clear()
+    assert not validate_split(Source(source), target, SameMapper(), SPLITS[0], size=10).passed
