@@ -129,6 +129,9 @@ def migrate(
     code = _EXIT.get(status.status, 0)
     if code:
         settings.note(f"{status.status}; {go_on}")
+    elif status.refused:
+        settings.note(f"{status.refused:,} records were refused; {context.refusals(id)} lists them with the reasons")
+        code = 1
     return code
 
 

@@ -94,7 +94,7 @@ class ClientDatabase(Database):
         if doing != "create" and self._missing_folder:
             raise NotFound(
                 f"there is no embedded {self.engine.title} database in folder '{self.endpoint.path}'; "
-                f"check 'path' (a relative path starts at the working directory)"
+                "check 'path' in the migration file"
             )
         return open_folder(self.engine, self.endpoint.path, self.options.folder_wait_s)
 
@@ -109,6 +109,9 @@ class ClientDatabase(Database):
 
     def _refused(self, reason: str, doing: Doing) -> DatabaseError:
         """The error for a request that the database understood and does not carry out."""
+        # Milvus Lite passes on what the operating system said (a full disk) under the code of a bad request.
+        if reason.startswith("[Errno "):
+            return DatabaseError(f"{self.endpoint} cannot use its disk: {reason}; make room or mend it")
         if doing == "write":
             return InvalidRecord(f"{self.endpoint} refuses these records: {reason}")
         if doing == "create":

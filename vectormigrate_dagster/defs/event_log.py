@@ -53,7 +53,7 @@ class MigrationLog:
 
     def refresh(self) -> None:
         """Read what was recorded since the last call (everything at the first)."""
-        with _storage():
+        with storage():
             if self._cursor is None:
                 self._read_newest()
             else:
@@ -66,7 +66,7 @@ class MigrationLog:
             StorageFailed: Dagster's storage cannot be written.
         """
         value = document.model_dump(mode="json")
-        with _storage():
+        with storage():
             self.instance.report_runless_asset_event(
                 dg.AssetObservation(
                     asset_key=self._asset, partition=key, metadata={_DOCUMENT: dg.MetadataValue.json(value)}
@@ -119,7 +119,7 @@ class MigrationLog:
             path.write_text(text, encoding="utf-8")
             digest = hashlib.sha256(text.encode()).hexdigest()
             stored = {_PLAN_FILE: dg.MetadataValue.json({"path": str(path), "sha256": digest})}
-        with _storage():
+        with storage():
             self.instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     asset_key=names.plan_asset(self.migration_id),
@@ -134,7 +134,7 @@ class MigrationLog:
         Raises:
             PlanOutdated: its file is gone or was changed.
         """
-        with _storage():
+        with storage():
             records = self.instance.fetch_materializations(names.plan_asset(self.migration_id), limit=1).records
         if not records or records[0].asset_materialization is None:
             return None
@@ -159,7 +159,7 @@ class MigrationLog:
 
     def runs(self, limit: int = 20) -> list[dg.DagsterRun]:
         """The newest runs of this migration, newest first."""
-        with _storage():
+        with storage():
             records = self.instance.get_run_records(
                 dg.RunsFilter(tags={names.MIGRATION_TAG: self.migration_id}), limit=limit
             )
@@ -208,15 +208,19 @@ class MigrationLog:
 
 def report_dead(instance: dg.DagsterInstance, run_id: str, reason: str) -> None:
     """Mark a run as failed whose process is gone; nothing happens if it is finished or deleted."""
-    with _storage():
+    with storage():
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             instance.report_run_failed(run, reason)
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
-    """Turn what the storage says into an error of ours."""
+def storage() -> Iterator[None]:
+    """Turn what Dagster's storage says into an error of ours.
+
+    Raises:
+        StorageFailed: it cannot be read or written.
+    """
     try:
         yield
     except OperationalError as error:

@@ -36,6 +36,10 @@ class Context:
         """
         return find_migration(self.migrations, migration_id)
 
+    def refusals(self, migration_id: str) -> Path:
+        """The folder that lists records that were not moved, a file for each partition that has some."""
+        return self.home / "vectormigrate" / migration_id / "refused"
+
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's storage in the home."""

@@ -115,6 +115,9 @@ class Status(_Document):
         phase: what is being done or comes next, in one word.
         rate_per_second: records per second of running work; null while nothing runs.
         eta_seconds: time left at that rate.
+        skipped: records left alone because the target already had their id.
+        refused: records that cannot be moved; listed with their reasons in the home.
+        vanished: records that the source listed and could no longer give.
         stale_seconds: age of the newest recorded state.
         runs: Dagster run ids, the newest first.
     """
@@ -129,6 +132,9 @@ class Status(_Document):
     rate_per_second: float | None = None
     eta_seconds: float | None = None
     partitions: PartitionCounts = PartitionCounts()
+    skipped: Count = 0
+    refused: Count = 0
+    vanished: Count = 0
     source: EndpointDocument
     target: EndpointDocument
     loss: LossCounts = LossCounts()

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.event_log import storage
 from vectormigrate_dagster.errors import VectorMigrateError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -40,7 +41,8 @@ def run_job(
         del tags["dagster/partition_set"]
     config = {**_QUIET, "ops": {name: {"config": settings} for name, settings in (ops or {}).items()}}
     try:
-        result = job.execute_in_process(run_config=config, instance=instance, partition_key=partition, tags=tags)
+        with storage():
+            result = job.execute_in_process(run_config=config, instance=instance, partition_key=partition, tags=tags)
     except dg.Failure as failure:
         if isinstance(failure.__cause__, VectorMigrateError):
             raise failure.__cause__ from failure

@@ -84,7 +84,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: Plan | None) -> Sta
     at_work = bool(running) or Lease(log.instance, log.migration_id, MIGRATE).is_held()
     word = _status(plan, states, at_work=at_work)
     moved = sum(state.acknowledged for state in states.values())
-    settled = moved + sum(state.skipped + state.refused + state.vanished for state in states.values())
+    settled = sum(s.acknowledged + s.skipped + s.refused + s.vanished for s in states.values())
     rate = sum(states[key].rate for key in running) or None
     left = max(0, plan.source_records - settled)
     return Status(
@@ -104,6 +104,9 @@ def status_of(log: MigrationLog, migration: Migration, plan: Plan | None) -> Sta
             failed=sum(state.state in ("failed", "lost") for state in states.values()),
             running=len(running),
         ),
+        skipped=sum(state.skipped for state in states.values()),
+        refused=sum(state.refused for state in states.values()),
+        vanished=sum(state.vanished for state in states.values()),
         source=source,
         target=target,
         loss=LossCounts(**plan.loss.counts()),

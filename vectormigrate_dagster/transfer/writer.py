@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vectormigrate_dagster.databases import Database, Refusal
-from vectormigrate_dagster.errors import InvalidRecord, TargetNotEmpty, Throttled, ValidationFailed
+from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, TargetNotEmpty, Throttled, ValidationFailed
 from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.compare import Comparison, Tolerance, compare
 from vectormigrate_dagster.model.vectors import Mask
@@ -23,6 +23,9 @@ OnConflict = Literal["fail", "skip", "overwrite"]
 T = TypeVar("T")
 
 _VERIFIED_RECORDS = 20
+_REFUSES_ALL = 100
+"""Refusals in a row, nothing accepted between them, that are taken for a fault of the target."""
+
 _NAMED = 5
 
 
@@ -118,6 +121,7 @@ class BatchWriter:
     def _send(self, batch: Batch) -> list[Refusal]:
         """Write all records; return those that were refused."""
         refused: list[Refusal] = []
+        accepted = False
         waiting = [batch] if len(batch) else []
         while waiting:
             part = waiting.pop()
@@ -128,8 +132,14 @@ class BatchWriter:
                 at_fault, again = _isolate(piece, answer)
                 refused += at_fault
                 waiting += again
+                if not accepted and len(refused) >= _REFUSES_ALL:
+                    raise DatabaseError(
+                        f"{self._target.endpoint} refused {len(refused)} records in a row and accepted none, so the "
+                        f"records are hardly to blame: {answer.reason}; mend that, then run the migration again"
+                    ) from answer
             else:
                 refused += answer
+                accepted = True
         return refused
 
     def _attempt(self, part: Batch) -> tuple[Batch, list[Refusal] | InvalidRecord]:
