@@ -25,3 +25,11 @@ def place(tmp_path: Path, small_source: Endpoint) -> Workplace:
     """A migration of those 300 records to a Milvus Lite, in 3 or more partitions."""
     transfer = {"partition_records": 100, "batch_size": 40, "checkpoint_seconds": 0}
     return Workplace.make(tmp_path, small_source, "milvus", transfer=transfer)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to tell beside that they passed."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(str(value))

@@ -318,8 +318,8 @@ def test_the_status_document_has_the_shape_that_others_rely_on(services: Service
     assert document["live"] == {"lag_records": None, "lag_seconds": None, "can_cut_over": False, "blocked_by": []}
     assert list(document) == [
         *("migration_id", "status", "phase", "progress", "batches_processed", "started_at", "ended_at"),
-        *("rate_per_second", "eta_seconds", "partitions", "source", "target", "loss", "validation", "live"),
-        *("last_error", "stale_seconds", "runs"),
+        *("rate_per_second", "eta_seconds", "partitions", "skipped", "refused", "vanished"),
+        *("source", "target", "loss", "validation", "live", "last_error", "stale_seconds", "runs"),
     ]
 
 

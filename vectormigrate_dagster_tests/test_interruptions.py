@@ -63,6 +63,12 @@ def slow(tmp_path: Path, larger_source: Endpoint) -> Workplace:
     return Workplace.make(tmp_path, larger_source, "milvus", transfer=SLOW)
 
 
+def finish(slow: Workplace) -> subprocess.CompletedProcess[str]:
+    """Migrate again, as fast as it goes."""
+    slow.write(transfer={**SLOW, "rate_limit": 100_000})
+    return slow.run("migrate", ID)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_130_and_can_be_resumed(slow: Workplace, number: signal.Signals) -> None:
     process = slow.start("migrate", ID)
@@ -74,7 +80,7 @@ def test_a_signal_ends_with_130_and_can_be_resumed(slow: Workplace, number: sign
     stopped = slow.status()
     assert stopped["status"] == "stopped"
     assert 0 < stopped["progress"]["migrated_records"] < len(MANY)
-    again = slow.run("migrate", ID)
+    again = finish(slow)
     assert again.returncode == 0, again.stderr
     assert differences(slow.target, MANY) == NOTHING
     before = {key: state.after for key, state in slow.history() if state.state == "stopped"}
@@ -89,7 +95,7 @@ def test_stop_ends_work_in_another_process(slow: Workplace) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert slow.status()["status"] == "stopped"
-    again = slow.run("migrate", ID)
+    again = finish(slow)
     assert again.returncode == 0, again.stderr
     assert differences(slow.target, MANY) == NOTHING
 
@@ -105,6 +111,7 @@ def test_throttle_changes_work_in_another_process(slow: Workplace) -> None:
 
 
 def test_two_at_once_share_the_work_or_wait(slow: Workplace) -> None:
+    slow.write(transfer={**SLOW, "rate_limit": 3000})
     both = [slow.start("migrate", ID) for _ in range(2)]
     for process in both:
         _, errors = process.communicate(timeout=120)
@@ -126,7 +133,7 @@ def test_killed_while_planning(slow: Workplace) -> None:
     assert wait_for(slow.lease("plan"), process)
     process.kill()
     process.communicate(timeout=60)
-    again = slow.run("migrate", ID)
+    again = finish(slow)
     assert again.returncode == 0, again.stderr
     assert differences(slow.target, MANY) == NOTHING
     assert slow.plan().generation == 1
@@ -186,6 +193,6 @@ def test_a_full_disk_is_named_and_can_be_resumed(slow: Workplace, kilobytes: int
     assert limited.returncode == 3, limited.stderr
     assert culprit in limited.stderr.rpartition("error: ")[2]
     assert "Traceback" not in limited.stderr
-    again = slow.run("migrate", ID)
+    again = finish(slow)
     assert again.returncode == 0, again.stderr
     assert differences(slow.target, MANY) == NOTHING

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _VERIFIED_RECORDS = 20
 _REFUSES_ALL = 100
-"""Refusals in a row, nothing accepted between them, that are taken for a fault of the target."""
+"""Refusals in a row that name no record, nothing accepted between them: taken for a fault of the target."""
 
 _NAMED = 5
 
@@ -132,7 +132,7 @@ class BatchWriter:
                 at_fault, again = _isolate(piece, answer)
                 refused += at_fault
                 waiting += again
-                if not accepted and len(refused) >= _REFUSES_ALL:
+                if not accepted and not answer.ids and len(refused) >= _REFUSES_ALL:
                     raise DatabaseError(
                         f"{self._target.endpoint} refused {len(refused)} records in a row and accepted none, so the "
                         f"records are hardly to blame: {answer.reason}; mend that, then run the migration again"

@@ -87,7 +87,9 @@ def test_h14_every_thing_of_the_source_has_a_row(target: Capabilities) -> None:
     assert {m.source for m in mapping.fields} == {f.name for f in source.fields} | payloads[0].keys()
 
 
-@pytest.mark.parametrize("target", [QDRANT, QDRANT_SERVER, MILVUS_SERVER], ids=str)
+@pytest.mark.parametrize(
+    "target", [QDRANT, QDRANT_SERVER, MILVUS_SERVER], ids=["qdrant", "qdrant server", "milvus server"]
+)
 @pytest.mark.parametrize("type", list(FieldType))
 def test_h14_every_declared_type_is_moved_or_named(target: Capabilities, type: FieldType) -> None:
     field = FieldSchema(name="x", type=type, declared=True, nullable=False, default=1, element=FieldType.INT8)
