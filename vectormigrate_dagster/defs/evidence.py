@@ -17,17 +17,28 @@ TIERS = ("count", "ids", "records", "search")
 
 
 def partition_materialization(
-    migration_id: str, key: str, state: PartitionState, result: TierResult
+    migration_id: str, key: str, state: PartitionState, result: TierResult, *, split: str, total: int
 ) -> dg.AssetMaterialization:
-    """What a partition's run did, as numbers that the UI plots."""
+    """What a partition's run did, as numbers that the UI plots.
+
+    Args:
+        migration_id: the migration.
+        key: the partition.
+        state: how far it is.
+        result: what reading a sample back found.
+        split: the partition's ids, for people.
+        total: records that all partitions have moved by now.
+    """
     return dg.AssetMaterialization(
         asset_key=names.migration_asset(migration_id),
         partition=key,
         description=f"{state.acknowledged:,} records loaded; {result.statement}",
         metadata={
-            "dagster/row_count": state.acknowledged,
+            "dagster/row_count": total,
+            "dagster/partition_row_count": state.acknowledged,
             "records_per_second": round(state.rate, 1),
             "seconds": round(state.seconds, 3),
+            "ids": split,
             "batches": state.batches,
             "megabytes": round(state.bytes / 1e6, 3),
             "skipped": state.skipped,

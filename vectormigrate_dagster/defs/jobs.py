@@ -44,7 +44,7 @@ def load_job(migration: Migration) -> dg.JobDefinition:
     """The job that moves one partition; its name is the migration's."""
     return move_split.to_job(
         name=names.job_name(migration.id),
-        description=f"Move a partition of {title(migration)}. Again resumes; what is done is only checked.",
+        description=f"Move a partition of {title(migration)}. Launched again, it resumes.",
         partitions_def=splits_of(migration),
         resource_defs=resources_of(migration),
         executor_def=dg.in_process_executor,

@@ -31,6 +31,11 @@ from vectormigrate_dagster.validation import validate_split
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 
 Manifest = dict[str, Any]
+_MANIFEST = dg.DagsterType(
+    name="Manifest",
+    type_check_fn=lambda _, value: isinstance(value, dict),
+    description="A partition's key, split and state, as JSON; records and vectors never pass between ops.",
+)
 _AUTO_BATCH = 1000
 _VALIDATED_RECORDS = 100
 """Records of a partition that its run reads back; the whole migration is validated by its own job."""
@@ -71,7 +76,10 @@ class ValidateConfig(dg.Config):
     sample_size: int | None = Field(default=None, description="records to compare; empty: every record")
 
 
-@dg.op(description="Find the split of this partition and the checkpoint to go on from; take its lease.")
+@dg.op(
+    description="Find the split of this partition and the checkpoint to go on from; take its lease.",
+    out=dg.Out(_MANIFEST),
+)
 def extract_id_range(
     context: dg.OpExecutionContext,
     config: RangeConfig,
@@ -110,7 +118,11 @@ def extract_id_range(
         }
 
 
-@dg.op(description="Check that the source still has the schema that the plan maps, and show the mapping.")
+@dg.op(
+    description="Check that the source still has the schema that the plan maps.",
+    ins={"id_range": dg.In(_MANIFEST)},
+    out=dg.Out(_MANIFEST),
+)
 def map_schema(
     context: dg.OpExecutionContext,
     id_range: Manifest,
@@ -121,6 +133,7 @@ def map_schema(
     """Check that the source still has the schema that the plan maps."""
     with explained():
         plan = MigrationLog(context.instance, migration.id).require_plan()
+        _require_planned(source, plan.source)
         with source.open_source() as opened:
             found = opened.describe()
         planned = plan.mapping.source_schema
@@ -134,7 +147,11 @@ def map_schema(
         return id_range
 
 
-@dg.op(description="Read, map and write the records of the partition, from its checkpoint to its end.")
+@dg.op(
+    description="Read, map and write the records of the partition, from its checkpoint to its end.",
+    ins={"mapped": dg.In(_MANIFEST)},
+    out=dg.Out(_MANIFEST),
+)
 def load_batches(
     context: dg.OpExecutionContext,
     config: LoadConfig,
@@ -151,6 +168,8 @@ def load_batches(
     with explained():
         log = MigrationLog(context.instance, migration.id)
         plan = log.require_plan()
+        _require_planned(source, plan.source)
+        _require_planned(target, plan.target)
         settings = migration.transfer.model_copy(update=config.model_dump(exclude_none=True))
         records = _AUTO_BATCH if settings.batch_size == "auto" else settings.batch_size
         throttle = Throttle.of(max_retries=settings.max_retries, batch_records=records, rate=settings.rate_limit)
@@ -187,7 +206,10 @@ def load_batches(
         return {**mapped, "state": recorder.state.model_dump(mode="json")}
 
 
-@dg.op(description="Read a sample of the partition back from both sides, compare, and mark the partition as done.")
+@dg.op(
+    description="Read a sample of the partition back from both sides, compare, and mark the partition as done.",
+    ins={"loaded": dg.In(_MANIFEST)},
+)
 def validate_samples(
     context: dg.OpExecutionContext,
     loaded: Manifest,
@@ -201,13 +223,14 @@ def validate_samples(
         log = MigrationLog(context.instance, migration.id)
         plan = log.require_plan()
         log.refresh()
+        split = Split.model_validate(loaded["split"])
         recorder = Recorder(log, loaded["key"], PartitionState.model_validate(loaded["state"]))
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
             result = validate_split(
                 opened,
                 written,
                 RecordMapper(plan.mapping),
-                Split.model_validate(loaded["split"]),
+                split,
                 size=_VALIDATED_RECORDS,
                 exceptions=exceptions_of(log, plan, [loaded["key"]]),
                 tolerance=tolerance_of(
@@ -218,9 +241,15 @@ def validate_samples(
             if not result.passed:
                 raise ValidationFailed(
                     f"partition '{loaded['key']}' differs from the source: {result.statement}; "
-                    "load it again with mode: restart"
+                    "load it again with mode: RESTART"
                 )
-            publish(context, partition_materialization(migration.id, loaded["key"], recorder.state, result))
+            total = sum(state.acknowledged for state in log.partitions(plan).values())
+            publish(
+                context,
+                partition_materialization(
+                    migration.id, loaded["key"], recorder.state, result, split=str(split), total=total
+                ),
+            )
             recorder.write("done")
 
 
@@ -297,6 +326,17 @@ def _partition_key(context: dg.OpExecutionContext, plan: Plan) -> str:
     if context.partition_key not in keys:
         raise PlanOutdated(f"'{context.partition_key}' is not a partition of generation {plan.generation}; {known}")
     return context.partition_key
+
+
+def _require_planned(side: DatabaseResource, planned: str) -> None:
+    """Refuse a collection that the Launchpad was told to use instead of the planned one.
+
+    Raises:
+        PlanOutdated: the plan is for another collection.
+    """
+    given = str(side.endpoint())
+    if given != planned:
+        raise PlanOutdated(f"this run was given {given}, the plan is for {planned}; leave its resources as they are")
 
 
 def _lost(log: MigrationLog, key: str, state: PartitionState) -> PartitionState:

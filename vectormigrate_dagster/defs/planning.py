@@ -20,6 +20,8 @@ _KEYS_PER_CALL = 5000
 """More keys than this in one statement once broke SQLite (dagster issue 16260)."""
 
 
+_COLUMNS = ("what", "grade", "source", "target", "why")
+
 _WAIT_SECONDS = 30.0
 """As long as for a busy folder: several first users at once get the plan of the first."""
 
@@ -115,18 +117,11 @@ def tables(plan: Plan) -> dict[str, Any]:
     """The plan as metadata that the UI shows well."""
     loss = [
         dg.TableRecord(
-            {
-                "what": row.subject,
-                "source": row.source,
-                "target": row.target,
-                "grade": row.grade.value,
-                "why": row.reason,
-            }
+            dict(zip(_COLUMNS, (row.subject, row.grade.value, row.source, row.target, row.reason), strict=True))
         )
         for row in plan.loss.rows
     ]
-    columns = ["what", "source", "target", "grade", "why"]
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns])
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in _COLUMNS])
     return {
         "mapping": dg.MetadataValue.table(loss, schema=schema),
         "generation": plan.generation,

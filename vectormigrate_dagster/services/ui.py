@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from vectormigrate_dagster.defs.home import ensure_home
+from vectormigrate_dagster.defs.names import LOCATION
 from vectormigrate_dagster.errors import ConfigurationError
 from vectormigrate_dagster.services.context import Context
+
+_WORKSPACE = f"""\
+load_from:
+  - python_module:
+      module_name: vectormigrate_dagster.definitions
+      location_name: {LOCATION}
+"""
+"""Under this name the pages count the runs of the command as runs of the job."""
 
 
 def ui(context: Context, *, host: str = "127.0.0.1", port: int = 3000) -> None:
@@ -27,6 +35,8 @@ def ui(context: Context, *, host: str = "127.0.0.1", port: int = 3000) -> None:
         "DAGSTER_HOME": str(home),
         "VECTORMIGRATE_MIGRATIONS": str(context.migrations.absolute()),
     }
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "vectormigrate_dagster.definitions"]
-    os.chdir(Path(home))
-    os.execve(sys.executable, [*command, "-h", host, "-p", str(port)], environment)
+    workspace = home / "workspace.yaml"
+    workspace.write_text(_WORKSPACE, encoding="utf-8")
+    os.chdir(home)
+    words = ["-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    os.execve(sys.executable, [sys.executable, *words], environment)

@@ -84,7 +84,7 @@ def test_a_partition_leaves_state_materialization_and_check(
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.partition == key
-    assert event.asset_materialization.metadata["dagster/row_count"].value == state.acknowledged
+    assert event.asset_materialization.metadata["dagster/partition_row_count"].value == state.acknowledged
     tags = instance.get_run_by_id(run_id).tags  # type: ignore[union-attr]
     assert tags["vectormigrate/migration"] == ID
     assert tags["vectormigrate/phase"] == "load"
@@ -167,6 +167,31 @@ def test_a_file_that_changed_after_the_plan(
     changed = load_migration(place.migrations / f"{ID}.yaml")
     with pytest.raises(PlanOutdated, match="was changed since its plan was made"):
         load(instance, changed, planned.require_plan().splits[0].key)
+
+
+def test_a_collection_that_was_not_planned_is_refused(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog
+) -> None:
+    key = planned.require_plan().splits[0].key
+    other = {"type": "milvus", "path": str(migration.target.path), "collection": "other"}
+    with pytest.raises(dg.Failure, match="this run was given milvus collection 'other'"):
+        load_job(migration).execute_in_process(
+            instance=instance, partition_key=key, run_config={"resources": {"target": {"config": other}}}
+        )
+
+
+@pytest.mark.parametrize("chosen", [["count"], ["count", "ids", "records", "search"], ["sample"]])
+def test_checks_can_be_executed_from_the_ui(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, chosen: list[str]
+) -> None:
+    for split in planned.require_plan().splits:
+        load(instance, migration, split.key)
+    repository = definitions_of(migration).get_repository_def()
+    keys = {dg.AssetCheckKey(names.migration_asset(ID), name) for name in chosen}
+    job = repository.get_job("__ASSET_JOB").get_subset(asset_selection=set(), asset_check_selection=keys)
+    result = job.execute_in_process(instance=instance)
+    done = {(check.check_name, check.passed) for check in result.get_asset_check_evaluations()}
+    assert done == {(name, True) for name in chosen}
 
 
 def test_replanning_starts_a_generation_and_needs_adoption(
