@@ -1,15 +1,21 @@
-"""One module per database behind one contract. This is the only place that knows their names."""
+"""One module per database behind one contract. This is the only place that knows their names.
+
+Importing this package is quick: the contract, with Arrow and numpy, is imported when it is first asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from vectormigrate_dagster.databases.base import Database, Endpoint, Fetched, Hits, Options, Refusal, Source
-from vectormigrate_dagster.databases.embedded import hold
+from vectormigrate_dagster.databases.endpoint import OPTIONS, Endpoint, Options
 from vectormigrate_dagster.errors import ConfigurationError
-from vectormigrate_dagster.model import Capabilities
+
+if TYPE_CHECKING:
+    from vectormigrate_dagster.databases.base import Database, Fetched, Hits, Refusal, Source
+    from vectormigrate_dagster.model import Capabilities
 
 __all__ = [
     "TYPES",
@@ -27,9 +33,9 @@ __all__ = [
     "options_of",
 ]
 
-_MODULES = {"milvus": "Milvus", "qdrant": "Qdrant"}
+_CLASSES = {"milvus": "Milvus", "qdrant": "Qdrant"}
 
-TYPES: tuple[str, ...] = tuple(sorted(_MODULES))
+TYPES: tuple[str, ...] = tuple(sorted(_CLASSES))
 """The values that `type` may have in a migration file."""
 
 
@@ -40,6 +46,8 @@ def open_target(endpoint: Endpoint) -> Database:
 
 def open_source(endpoint: Endpoint) -> Source:
     """Open a collection read-only."""
+    from vectormigrate_dagster.databases.base import Source
+
     return Source(open_target(endpoint))
 
 
@@ -49,6 +57,8 @@ def keep_open(endpoint: Endpoint) -> Iterator[None]:
 
     The folder is opened by whoever needs it first, and stays locked for other processes until the block ends.
     """
+    from vectormigrate_dagster.databases.embedded import hold
+
     if endpoint.path is None:
         yield
         return
@@ -64,11 +74,22 @@ def capabilities_of(type: str, *, embedded: bool = False) -> Capabilities:
 
 def options_of(type: str) -> type[Options]:
     """The model of a database's `options:` in a migration file."""
-    return _class_of(type).options_model
+    return OPTIONS[_known(type)]
 
 
 def _class_of(type: str) -> type[Database]:
-    if type not in _MODULES:
+    module = import_module(f"vectormigrate_dagster.databases.{_known(type)}")
+    return getattr(module, _CLASSES[type])  # type: ignore[no-any-return]  # the test of the contract looks at each
+
+
+def _known(type: str) -> str:
+    if type not in _CLASSES:
         raise ConfigurationError(f"'{type}' is not a database this version moves; use one of {', '.join(TYPES)}")
-    module = import_module(f"vectormigrate_dagster.databases.{type}")
-    return getattr(module, _MODULES[type])  # type: ignore[no-any-return]
+    return type
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the contract when it is first asked for."""
+    if name in __all__:
+        return getattr(import_module("vectormigrate_dagster.databases.base"), name)
+    raise AttributeError(name)

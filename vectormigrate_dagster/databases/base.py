@@ -8,60 +8,17 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, SecretStr
 
+from vectormigrate_dagster.databases.endpoint import Endpoint, Options
 from vectormigrate_dagster.errors import SchemaMismatch
 from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema, IdColumn, Split
-
-
-class Options(BaseModel):
-    """Settings of one database's `options:` in a migration file; each database has its own subclass."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timeout_s: float = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """Where a collection is. Its text form never holds a secret.
-
-    Args:
-        type: the database's name in a migration file.
-        url: address of a server; exactly one of `url` and `path` is set.
-        path: folder of an embedded database.
-        api_key: key or token, if the server needs one.
-        collection: the collection's name.
-        options: the database's own settings.
-    """
-
-    type: str
-    collection: str
-    url: str | None = None
-    path: Path | None = None
-    api_key: SecretStr | None = None
-    options: Options = field(default_factory=Options)
-
-    @property
-    def address(self) -> str:
-        """The server's address or the folder."""
-        return self.url if self.url is not None else str(self.path)
-
-    @property
-    def embedded(self) -> bool:
-        """Whether this is a folder that one process at a time may open."""
-        return self.path is not None
-
-    def __str__(self) -> str:
-        return f"{self.type} collection '{self.collection}' at {self.address}"
 
 
 @dataclass(frozen=True)

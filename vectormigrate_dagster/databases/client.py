@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
-from vectormigrate_dagster.databases.base import Database, Endpoint, Options
+from vectormigrate_dagster.databases.base import Database
 from vectormigrate_dagster.databases.embedded import Connection, Engine, exists, open_folder
+from vectormigrate_dagster.databases.endpoint import Endpoint, Options
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     DatabaseError,
@@ -25,24 +26,11 @@ Doing = Literal["read", "write", "create"]
 """What a call is for; decides what a refusal means: an impossible request, a bad record, or a bad schema."""
 
 
-class ClientOptions(Options):
-    """Settings that every such database has.
-
-    Args:
-        timeout_s: seconds that one call may take.
-        folder_wait_s: seconds to wait for an embedded folder that another process has open.
-    """
-
-    folder_wait_s: float = 30.0
-
-
 class ClientDatabase(Database):
     """A database behind an official client, which is made at the first call."""
 
     engine: Engine
-    options: ClientOptions
-
-    options_model: type[ClientOptions] = ClientOptions
+    options: Options
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
-from vectormigrate_dagster.databases.client import ClientDatabase, ClientOptions, Doing
+from vectormigrate_dagster.databases.client import ClientDatabase, Doing
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, pieces, require_elements
+from vectormigrate_dagster.databases.endpoint import MilvusOptions
 from vectormigrate_dagster.databases.milvus_capabilities import EMBEDDED, SERVER
 from vectormigrate_dagster.databases.milvus_folder import ENGINE, client_of
 from vectormigrate_dagster.databases.milvus_records import among, anything, batch_of, between, rows_of
@@ -58,16 +59,6 @@ _SLOW_DOWN = (8, 9)
 _NO_COLLECTION = 100
 _NO_PART = (200, 700, 800)
 _NO_ENTRY = (1400, 1401)
-
-
-class MilvusOptions(ClientOptions):
-    """Settings of a Milvus server.
-
-    Args:
-        database: the database that holds the collection.
-    """
-
-    database: str = "default"
 
 
 class Milvus(ClientDatabase):

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
-from vectormigrate_dagster.databases.client import ClientDatabase, ClientOptions, Doing
+from vectormigrate_dagster.databases.client import ClientDatabase, Doing
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, pieces, require_elements
+from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster.databases.qdrant_capabilities import EMBEDDED, SERVER
 from vectormigrate_dagster.databases.qdrant_folder import ENGINE, large_folder_is_no_news
 from vectormigrate_dagster.databases.qdrant_records import (
@@ -52,16 +53,6 @@ from vectormigrate_dagster.model import (
 
 _SAMPLE_PER_SPLIT = 20
 _SAMPLE_AT_LEAST = 10_000
-
-
-class QdrantOptions(ClientOptions):
-    """Settings of a Qdrant server.
-
-    Args:
-        grpc_url: address of its gRPC port, which is used for everything if given; the host is that of `url`.
-    """
-
-    grpc_url: str | None = None
 
 
 class Qdrant(ClientDatabase):
