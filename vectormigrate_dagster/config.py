@@ -38,6 +38,7 @@ SECRET_NAME = re.compile(
 )
 """What settings that hold a secret are called."""
 
+_AUTO_BATCH_RECORDS = 1000
 Auto = Literal["auto"]
 
 
@@ -78,6 +79,15 @@ class EndpointConfig(_Strict):
                 raise ValueError("the address holds a key in its query; remove it and name a variable in 'api_key_env'")
         return value
 
+    @field_validator("scopes")
+    @classmethod
+    def _some_scopes(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value:
+            raise ValueError("the list is empty; name at least one scope, or write 'all'")
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            raise ValueError("a scope is named twice; name each once")
+        return value
+
     @field_validator("options", mode="before")
     @classmethod
     def _typed_options(cls, value: Any, info: ValidationInfo) -> Any:
@@ -102,14 +112,16 @@ class EndpointConfig(_Strict):
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """Type, address and collection, alike for two spellings of the same thing."""
+        """Type, address with the server's database if it has several, and collection; alike for two spellings."""
         if self.path is not None:
             return self.type, os.path.realpath(self.path), self.collection
         address = _split(self.url or "")
         host = (address.hostname or "").rstrip(".")
         host = "localhost" if host in _LOOPBACK else host
         port = address.port or _PORTS[address.scheme]
-        return self.type, f"{host}:{port}{address.path.rstrip('/')}", self.collection
+        database = self.options.model_dump().get("database")
+        within = "" if database is None else f" database {database}"
+        return self.type, f"{host}:{port}{address.path.rstrip('/')}{within}", self.collection
 
     def endpoint(self, environment: Mapping[str, str]) -> Endpoint:
         """The endpoint with its secret filled in.
@@ -165,6 +177,11 @@ class TransferConfig(_Strict):
     max_retries: Annotated[int, Field(ge=0, le=100)] = 5
     validate_every: Annotated[int, Field(ge=0)] = 10
     rate_limit: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def batch_records(self) -> int:
+        """Records per batch, with `auto` decided."""
+        return _AUTO_BATCH_RECORDS if self.batch_size == "auto" else self.batch_size
 
 
 class SearchConfig(_Strict):

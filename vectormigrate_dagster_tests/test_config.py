@@ -156,6 +156,8 @@ def test_options_are_those_of_the_database(tmp_path: Path) -> None:
         (GOOD + "mapping: {allow: id_changed}", 'mapping.allow: must be a list, found "id_changed"'),
         (GOOD + "mapping: {allow: [1]}", "mapping.allow.0: must be text, found 1"),
         (SOURCE + "  scopes: [a, 1]\n" + TARGET, "m.yaml:5: source.scopes.1: must be text, found 1"),
+        (SOURCE + "  scopes: []\n" + TARGET, "m.yaml:5: source.scopes: the list is empty; name at least one scope"),
+        (SOURCE + "  scopes: [a, a]\n" + TARGET, "m.yaml:5: source.scopes: a scope is named twice"),
         (SOURCE + "  collection: b\n" + TARGET, "m.yaml:5: source.collection: this key occurs twice, first in line 4"),
         (SOURCE + "  path: x\n" + TARGET, "m.yaml:1: source: give exactly one of 'url' (a server) and 'path'"),
         (GOOD.replace("type: qdrant", "type: oracle"), "m.yaml:2: source.type: 'oracle' is not a database"),
@@ -213,6 +215,17 @@ def test_the_name_of_a_variable_is_no_key_and_its_absence_is_named(tmp_path: Pat
     secret = migration.source.endpoint({"QDRANT_API_KEY": "k"}).api_key
     assert secret is not None
     assert secret.get_secret_value() == "k"
+
+
+def test_a_link_leads_to_the_same_place_and_two_databases_of_a_server_are_two(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    text = "source: {{type: milvus, {0}, collection: c}}\ntarget: {{type: milvus, {1}, collection: c}}"
+
+    assert "are the same" in refusal(tmp_path, text.format("path: folder", "path: link"))
+    there = "url: http://h, options: {{database: {0}}}"
+    assert "are the same" in refusal(tmp_path, text.format(there.format("a"), there.format("a")))
+    assert load(tmp_path, text.format(there.format("a"), there.format("b"))).source.place[0] == "milvus"
 
 
 @pytest.mark.parametrize(

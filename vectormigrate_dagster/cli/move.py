@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from vectormigrate_dagster.cli.command import INTERRUPTED, Settings, answer, json_option, verb
-from vectormigrate_dagster.errors import ConfigurationError, DatabaseError, Stopped
+from vectormigrate_dagster.errors import ConfigurationError, DatabaseError, Stopped, StorageFailed
 
 if TYPE_CHECKING:
     from vectormigrate_dagster.migration_file import Side
@@ -123,7 +123,7 @@ def migrate(
         raise Stopped(f"{reason}; {go_on}") from error
     except KeyboardInterrupt as error:
         raise Stopped(f"interrupted; everything acknowledged is recorded; {go_on}") from error
-    except DatabaseError:
+    except (DatabaseError, StorageFailed):
         settings.note(f"everything acknowledged is recorded; {go_on}")
         raise
     code = _EXIT.get(status.status, 0)

@@ -25,6 +25,9 @@ from vectormigrate_dagster.errors import (
 Doing = Literal["read", "write", "create"]
 """What a call is for; decides what a refusal means: an impossible request, a bad record, or a bad schema."""
 
+_SYSTEM_ERROR = "[Errno "
+"""How a reason starts that Milvus Lite passes on from the operating system (a full disk), whatever its code."""
+
 
 class ClientDatabase(Database):
     """A database behind an official client, which is made at the first call."""
@@ -71,7 +74,7 @@ class ClientDatabase(Database):
             if self._closed:
                 raise Unavailable(f"{self.endpoint} was closed; open it again")
             if self._connection is None:
-                with self._translated(doing):
+                with self._translated("read"):  # whatever the client says now, no record is to blame
                     self._connection = self._open(doing)
             return self._connection
 
@@ -97,14 +100,19 @@ class ClientDatabase(Database):
 
     def _refused(self, reason: str, doing: Doing) -> DatabaseError:
         """The error for a request that the database understood and does not carry out."""
-        # Milvus Lite passes on what the operating system said (a full disk) under the code of a bad request.
-        if reason.startswith("[Errno "):
-            return DatabaseError(f"{self.endpoint} cannot use its disk: {reason}; make room or mend it")
+        if reason.startswith(_SYSTEM_ERROR):
+            return self._failed(reason)
         if doing == "write":
             return InvalidRecord(f"{self.endpoint} refuses these records: {reason}")
         if doing == "create":
             return SchemaMismatch(f"{self.endpoint} cannot be created: {reason}")
         return DatabaseError(f"{self.endpoint} refuses a request: {reason}")
+
+    def _failed(self, reason: str) -> DatabaseError:
+        """The error for a request that failed for a reason that neither blames it nor promises to pass."""
+        if reason.startswith(_SYSTEM_ERROR):
+            return DatabaseError(f"{self.endpoint} cannot use its disk: {reason}; make room or mend it")
+        return DatabaseError(f"{self.endpoint} failed: {reason}; mend that, then run the migration again")
 
     def _grpc(self, code: str, reason: str, doing: Doing) -> DatabaseError:
         """The error for a gRPC status code, by its name.
@@ -117,6 +125,8 @@ class ClientDatabase(Database):
             return Throttled(f"{self.endpoint} asks us to slow down: {reason}")
         if code == "NOT_FOUND":
             return NotFound(f"{self.endpoint}: {reason}")
-        if code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE", "ALREADY_EXISTS", "UNIMPLEMENTED"):
+        if code in ("INVALID_ARGUMENT", "OUT_OF_RANGE"):
             return self._refused(reason, doing)
+        if code in ("FAILED_PRECONDITION", "ALREADY_EXISTS", "UNIMPLEMENTED"):
+            return self._failed(reason) if doing == "write" else self._refused(reason, doing)
         return Unavailable(f"{self.endpoint} does not answer: {reason}")

@@ -98,11 +98,16 @@ def ascending(batch: Batch, after: Id | None, where: str) -> Batch:
     first = batch.ids[0]
     if (after is not None and not first > after) or not batch.ids.is_strictly_ascending():  # type: ignore[operator]
         start = "the start" if after is None else f"id '{id_text(after)}'"
-        raise BrokenScan(
-            f"{where} returned a page that does not ascend strictly from {start} "
-            f"(its first id is '{id_text(first)}'); going on would lose records"
-        )
+        raise out_of_order(first, start, where)
     return batch
+
+
+def out_of_order(first: Id, start: str, where: str) -> BrokenScan:
+    """The error for a page, of which `first` is the first id, that does not ascend strictly from `start`."""
+    return BrokenScan(
+        f"{where} returned a page that does not ascend strictly from {start} "
+        f"(its first id is '{id_text(first)}'); going on would lose records"
+    )
 
 
 def found(batch: Batch, asked: IdColumn) -> Fetched:

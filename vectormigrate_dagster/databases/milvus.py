@@ -54,11 +54,21 @@ _IN_ORDER = {"iterator": "True", "reduce_stop_for_best": "True"}
 _ONCE = {"retry_on_rate_limit": False}
 """When to call again is for `transfer.throttle` to say."""
 
-_NO_CONNECTION = 2
 _SLOW_DOWN = (8, 9)
 _NO_COLLECTION = 100
 _NO_PART = (200, 700, 800)
 _NO_ENTRY = (1400, 1401)
+_SERVER_AT_FAULT = frozenset((2, 3, 4, 5, 11, 12, 103, 106, 202, 401, 503, *range(901, 907), 1001, 1002, 1302, 10_001))
+"""Unavailable, short of memory, at its limit, recovering, a node or the message queue failing, too late."""
+
+_GAVE_UP = ("Retry timeout", "Retry run out of")
+"""What the client says where it has retried in vain (pymilvus/decorators.py)."""
+
+_DATA_AT_FAULT = frozenset((1100, 1101, 1102, 1700, 1701, 1804, 1806))
+"""A parameter is invalid, missing or too large, there is no such field, or data or a primary key make no sense."""
+
+_SCHEMA_VALIDATION = 6
+"""Data at fault, as Milvus Lite says it (milvus_lite/adapter/grpc/errors.py); a server means something else by 6."""
 
 
 class Milvus(ClientDatabase):
@@ -367,7 +377,7 @@ class Milvus(ClientDatabase):
 
     def _milvus(self, error: Any, doing: Doing) -> DatabaseError:
         """Codes: https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go."""
-        reason = error.message
+        reason = error.message or str(error)
         if error.code == _NO_COLLECTION:
             return NotFound(f"there is no {self.endpoint}")
         if error.code in _NO_PART:
@@ -376,6 +386,21 @@ class Milvus(ClientDatabase):
             return Throttled(f"{self.endpoint} asks us to slow down: {reason}")
         if error.code in _NO_ENTRY:
             return AuthenticationFailed(f"{self.endpoint} does not accept the key: {reason}")
-        if error.retriable or error.code == _NO_CONNECTION or reason.startswith("Retry timeout"):
+        if error.retriable or error.code in _SERVER_AT_FAULT or any(words in reason for words in _GAVE_UP):
             return Unavailable(f"{self.endpoint} does not answer: {reason}")
-        return self._refused(reason, doing)
+        blamed = doing != "write" or self._blames_data(error)
+        return self._refused(reason, doing) if blamed else self._failed(reason)
+
+    def _blames_data(self, error: Any) -> bool:
+        """Whether an error is known to be about what was sent; records must not be given up for anything else."""
+        from pymilvus import exceptions
+
+        found_by_the_client = (
+            exceptions.ParamError,
+            exceptions.DataNotMatchException,
+            exceptions.DataTypeNotMatchException,
+            exceptions.DataTypeNotSupportException,
+        )
+        if isinstance(error, found_by_the_client) or error.code in _DATA_AT_FAULT:
+            return True
+        return self.endpoint.embedded and error.code == _SCHEMA_VALIDATION

@@ -8,8 +8,10 @@ need not exist: https://qdrant.tech/documentation/concepts/points/#scroll-points
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ import numpy.typing as npt
 
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
 from vectormigrate_dagster.databases.client import ClientDatabase, Doing
-from vectormigrate_dagster.databases.columns import ascending, beginning, found, pieces, require_elements
+from vectormigrate_dagster.databases.columns import beginning, found, out_of_order, pieces, require_elements
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster.databases.qdrant_capabilities import EMBEDDED, SERVER
 from vectormigrate_dagster.databases.qdrant_folder import ENGINE, large_folder_is_no_news
@@ -49,6 +51,7 @@ from vectormigrate_dagster.model import (
     ScopeKind,
     Split,
     VectorSchema,
+    id_text,
 )
 
 _SAMPLE_PER_SPLIT = 20
@@ -123,9 +126,11 @@ class Qdrant(ClientDatabase):
                     with_vectors=True,
                     shard_key_selector=split.scope,
                 )
-            inside = [p for p in points if _belongs(id_of(p.id), split)]
+            # Before records of other splits go: one of them in the wrong place would end this scan too early.
+            self._check_order(start, [id_of(point.id) for point in points])
+            inside = [point for point in points if _belongs(id_of(point.id), split)]
             if inside:
-                batch = ascending(batch_of(inside, split.kind, split.scope, vectors), last, str(self.endpoint))
+                batch = batch_of(inside, split.kind, split.scope, vectors)
                 last = batch.ids[len(batch) - 1]
                 yield batch
             start = None if following is None or len(inside) < len(points) else first_after(split.kind, last)
@@ -230,6 +235,11 @@ class Qdrant(ClientDatabase):
             if collection is not None:
                 collection.vectors.update(kept)
 
+    def _check_order(self, start: Id, page: Sequence[Id]) -> None:
+        places = [_place(value) for value in page]
+        if places and (places[0] < _place(start) or any(low >= high for low, high in pairwise(places))):
+            raise out_of_order(page[0], f"id '{id_text(start)}'", str(self.endpoint))
+
     _vectors_read: tuple[VectorSchema, ...] | None = None
 
     @property
@@ -313,6 +323,11 @@ class Qdrant(ClientDatabase):
         if status == 429:
             return Throttled(f"{self.endpoint} asks us to slow down: {reason}")
         return self._refused(reason, doing) if 400 <= status < 500 else Unavailable(f"{self.endpoint} failed: {reason}")
+
+
+def _place(value: Id) -> tuple[bool, Id]:
+    """Where an id stands in Qdrant's order; what is compared is of one type."""
+    return isinstance(value, uuid.UUID), value
 
 
 def _belongs(value: Id, split: Split) -> bool:

@@ -10,9 +10,9 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.evidence import SAMPLE_CHECK, TIERS, check_metadata
 from vectormigrate_dagster.defs.jobs import splits_of, tags_of, title
-from vectormigrate_dagster.defs.ops import explained
 from vectormigrate_dagster.defs.resources import DatabaseResource
 from vectormigrate_dagster.defs.validating import validate_migration
+from vectormigrate_dagster.defs.work import explained
 from vectormigrate_dagster.validation import TierResult, ValidationReport
 
 _GROUP = "migrations"

@@ -8,6 +8,7 @@ import dagster as dg
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import Lease
 from vectormigrate_dagster.defs.state import PartitionState
@@ -40,6 +41,7 @@ def continue_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDef
         if plan is None or not log.continues(plan):
             yield dg.SkipReason(f"no plan of '{migration.id}' was launched with tag {names.CONTINUE_TAG}=load")
             return
+        report_dead_runs(context.instance, migration.id)
         running = context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED))
         missing = [key for key, state in open_partitions(log, plan).items() if _may_begin(state)]
         chosen = missing[: max(0, _IN_FLIGHT - running)]
@@ -74,6 +76,7 @@ def schedule_of(
         description="Loads every partition of the plan that is not done and not being loaded.",
     )
     def missing(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        report_dead_runs(context.instance, migration.id)
         log = MigrationLog(context.instance, migration.id)
         plan = log.plan()
         log.refresh()

@@ -7,9 +7,11 @@ UI deletes no state; the newest of each key wins. The plan is a run-less materia
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 from dagster._core.events import DagsterEventType
@@ -21,19 +23,23 @@ from vectormigrate_dagster.defs.home import migration_folder
 from vectormigrate_dagster.defs.state import (
     CONTINUE,
     CONTROL,
-    TARGET,
     VALIDATION,
     Continue,
     Control,
     PartitionState,
+    PlanSummary,
     TargetState,
     ValidationState,
+    target_key,
 )
 from vectormigrate_dagster.errors import PlanOutdated, StorageFailed
-from vectormigrate_dagster.mapping.plan import Plan
+
+if TYPE_CHECKING:
+    from vectormigrate_dagster.mapping.plan import Plan
 
 _DOCUMENT = "state"
 _PLAN = "plan"
+_SUMMARY = "summary"
 _PLAN_FILE = "plan_file"
 _INLINE_PLAN_BYTES = 2 * 2**20
 _PAGE = 1000
@@ -49,15 +55,17 @@ class MigrationLog:
         self.migration_id = migration_id
         self._asset = names.state_asset(migration_id)
         self._documents: dict[str, Any] = {}
-        self._cursor: int | None = None
+        self._ids: dict[str, int] = {}
 
     def refresh(self) -> None:
-        """Read what was recorded since the last call (everything at the first)."""
+        """Read the documents that are newer than those in memory."""
         with storage():
-            if self._cursor is None:
-                self._read_newest()
-            else:
-                self._read_since(self._cursor)
+            newest = self.instance.get_latest_storage_id_by_partition(self._asset, DagsterEventType.ASSET_OBSERVATION)
+            # Not "everything after the newest id": on Postgres an event may become visible after a later one.
+            changed = sorted(event for key, event in newest.items() if self._ids.get(key) != event)
+            for start in range(0, len(changed), _PAGE):
+                chosen = dg.AssetRecordsFilter(asset_key=self._asset, storage_ids=changed[start : start + _PAGE])
+                self._take(self.instance.fetch_observations(chosen, limit=_PAGE).records)
 
     def record(self, key: str, document: BaseModel) -> None:
         """Write a state document durably.
@@ -74,33 +82,35 @@ class MigrationLog:
             )
         self._documents[key] = value
 
-    def partitions(self, plan: Plan) -> dict[str, PartitionState]:
+    def partitions(self, plan: Plan | PlanSummary) -> dict[str, PartitionState]:
         """The newest state of each partition of `plan` that has one."""
         states, digest = {}, plan.digest
-        for planned in plan.splits:
-            state = self._get(planned.key, PartitionState)
+        for key in plan.keys:
+            state = self._get(key, PartitionState)
             if state is not None and state.plan == digest:
-                states[planned.key] = state
+                states[key] = state
         return states
 
-    def target(self, plan: Plan) -> TargetState | None:
+    def target(self, plan: Plan | PlanSummary) -> TargetState | None:
         """Whose the target collection is, under `plan`."""
-        state = self._get(TARGET, TargetState)
+        state = self._get(target_key(plan.generation), TargetState)
         return state if state is not None and state.plan == plan.digest else None
 
     def control(self) -> Control:
         """What people ask of running work."""
         return self._get(CONTROL, Control) or Control()
 
-    def validation(self, plan: Plan) -> ValidationState | None:
+    def validation(self, plan: Plan | PlanSummary) -> ValidationState | None:
         """The newest validation under `plan`."""
         state = self._get(VALIDATION, ValidationState)
         return state if state is not None and state.plan == plan.digest else None
 
-    def continues(self, plan: Plan) -> bool:
-        """Whether `plan` is to be followed by its load without anybody asking again."""
-        state = self._get(CONTINUE, Continue)
-        return state is not None and state.plan == plan.digest
+    def continues(self, plan: Plan | PlanSummary) -> bool:
+        """Whether `plan` is to be followed by its load without anybody asking again, and nobody said stop since."""
+        state, stopped = self._get(CONTINUE, Continue), self.control().stop_requested_at
+        if state is None or state.plan != plan.digest:
+            return False
+        return stopped is None or stopped < state.at
 
     def record_plan(self, plan: Plan, description: str, metadata: dict[str, Any]) -> None:
         """Store a plan; it is the plan from now on.
@@ -116,7 +126,7 @@ class MigrationLog:
             stored = {_PLAN: dg.MetadataValue.json(plan.model_dump(mode="json"))}
         else:
             path = migration_folder(self.instance, self.migration_id) / f"plan-{plan.generation:04}.json"
-            path.write_text(text, encoding="utf-8")
+            _write_durably(path, text)
             digest = hashlib.sha256(text.encode()).hexdigest()
             stored = {_PLAN_FILE: dg.MetadataValue.json({"path": str(path), "sha256": digest})}
         with storage():
@@ -124,9 +134,14 @@ class MigrationLog:
                 dg.AssetMaterialization(
                     asset_key=names.plan_asset(self.migration_id),
                     description=description,
-                    metadata={**metadata, **stored},
+                    metadata={**metadata, **stored, _SUMMARY: dg.MetadataValue.json(_summary(plan))},
                 )
             )
+
+    def summary(self) -> PlanSummary | None:
+        """What the state needs to know of the stored plan."""
+        metadata = self._newest_plan()
+        return None if metadata is None else PlanSummary.model_validate(metadata[_SUMMARY].value)
 
     def plan(self) -> Plan | None:
         """The stored plan.
@@ -134,14 +149,15 @@ class MigrationLog:
         Raises:
             PlanOutdated: its file is gone or was changed.
         """
-        with storage():
-            records = self.instance.fetch_materializations(names.plan_asset(self.migration_id), limit=1).records
-        if not records or records[0].asset_materialization is None:
+        # Slow to import, and only those who work by the plan need more than its summary.
+        from vectormigrate_dagster.mapping.plan import Plan
+
+        metadata = self._newest_plan()
+        if metadata is None:
             return None
-        metadata = records[0].asset_materialization.metadata
         if _PLAN in metadata:
             return Plan.model_validate(metadata[_PLAN].value)
-        return self._plan_from_file(metadata[_PLAN_FILE].value)
+        return Plan.model_validate_json(self._plan_file(metadata[_PLAN_FILE].value))
 
     def require_plan(self) -> Plan:
         """The stored plan.
@@ -165,7 +181,13 @@ class MigrationLog:
             )
         return [record.dagster_run for record in records]
 
-    def _plan_from_file(self, stored: Any) -> Plan:
+    def _newest_plan(self) -> Mapping[str, Any] | None:
+        with storage():
+            records = self.instance.fetch_materializations(names.plan_asset(self.migration_id), limit=1).records
+        materialization = records[0].asset_materialization if records else None
+        return None if materialization is None else materialization.metadata
+
+    def _plan_file(self, stored: Any) -> bytes:
         path = migration_folder(self.instance, self.migration_id) / str(stored["path"]).rsplit("/", 1)[-1]
         advice = f"make a new one with 'vectormigrate plan {self.migration_id} --replan'"
         try:
@@ -174,36 +196,40 @@ class MigrationLog:
             raise PlanOutdated(f"the plan's file '{path}' cannot be read; {advice}") from error
         if hashlib.sha256(text).hexdigest() != stored["sha256"]:
             raise PlanOutdated(f"the plan's file '{path}' was changed since it was written; {advice}")
-        return Plan.model_validate_json(text)
+        return text
 
     def _get(self, key: str, model: type[Document]) -> Document | None:
         value = self._documents.get(key)
         return None if value is None else model.model_validate(value)
-
-    def _read_newest(self) -> None:
-        newest = self.instance.get_latest_storage_id_by_partition(self._asset, DagsterEventType.ASSET_OBSERVATION)
-        ids = sorted(newest.values())
-        for start in range(0, len(ids), _PAGE):
-            chosen = dg.AssetRecordsFilter(asset_key=self._asset, storage_ids=ids[start : start + _PAGE])
-            self._take(self.instance.fetch_observations(chosen, limit=_PAGE).records)
-        self._cursor = ids[-1] if ids else None
-
-    def _read_since(self, cursor: int) -> None:
-        while True:
-            chosen = dg.AssetRecordsFilter(asset_key=self._asset, after_storage_id=cursor)
-            records = self.instance.fetch_observations(chosen, limit=_PAGE, ascending=True).records
-            self._take(records)
-            if records:
-                cursor = records[-1].storage_id
-                self._cursor = cursor
-            if len(records) < _PAGE:
-                return
 
     def _take(self, records: Any) -> None:
         for record in records:
             observation = record.asset_observation
             if observation is not None and observation.partition is not None:
                 self._documents[observation.partition] = observation.metadata[_DOCUMENT].value
+                self._ids[observation.partition] = record.storage_id
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    summary = PlanSummary(
+        digest=plan.digest,
+        generation=plan.generation,
+        created_at=plan.created_at,
+        source_records=plan.source_records,
+        keys=plan.keys,
+        changes=plan.loss.counts(),
+    )
+    return summary.model_dump(mode="json")
+
+
+def _write_durably(path: Path, text: str) -> None:
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageFailed(f"'{path}' cannot be written: {error.strerror}; make room, then plan again") from error
 
 
 def report_dead(instance: dg.DagsterInstance, run_id: str, reason: str) -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.home import migration_folder
+from vectormigrate_dagster.defs.refusals import read_refusals, refusals_path
 from vectormigrate_dagster.defs.target import ownership_of
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import IdColumn
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.validation import Exceptions
-
-
-def refusals_path(log: MigrationLog, key: str) -> Path:
-    """The file that lists a partition's records that were not moved, one JSON object a line."""
-    return migration_folder(log.instance, log.migration_id) / "refused" / f"{key}.jsonl"
 
 
 def exceptions_of(log: MigrationLog, plan: Plan, keys: Iterable[str] | None = None) -> Exceptions:
@@ -37,27 +30,15 @@ def exceptions_of(log: MigrationLog, plan: Plan, keys: Iterable[str] | None = No
     target = log.target(plan)
     if target is None:
         return Exceptions()
-    logs = [ownership_of(log.instance, log.migration_id, key, target) for key in chosen]
+    logs = [ownership_of(log, plan, key, target) for key in chosen]
     ownership = [entry for entry in logs if entry is not None]
     return Exceptions(
         refused=sum(state.refused for state in states),
         vanished=sum(state.vanished for state in states),
         pre_existing=max(0, target.records_before - skipped),
-        refused_ids=frozenset(_refused_ids(log, chosen)),
+        refused_ids=frozenset((r.scope, r.id) for key in chosen for r in read_refusals(refusals_path(log, key))),
         ours=None if target.state == "created" else lambda ids, scope: _any_wrote(ownership, ids, scope),
     )
-
-
-def _refused_ids(log: MigrationLog, keys: Iterable[str]) -> Iterator[tuple[str | None, str]]:
-    for key in keys:
-        path = refusals_path(log, key)
-        if path.exists():
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    # A kill may have cut the last line; its records are read, refused and listed again.
-                    if line.endswith("\n"):
-                        refused = json.loads(line)
-                        yield refused["scope"], refused["id"]
 
 
 def _any_wrote(logs: list[OwnershipLog], ids: IdColumn, scope: str | None) -> Mask:

@@ -45,7 +45,9 @@ def _prepare(home: Path) -> None:
     """Write the configuration unless there is one, and have Dagster create its tables."""
     config = home / _CONFIG
     if not config.exists():
-        config.write_bytes(files(__package__).joinpath(_CONFIG).read_bytes())
+        unfinished = home / f".{_CONFIG}.unfinished"
+        unfinished.write_bytes(files(__package__).joinpath(_CONFIG).read_bytes())
+        unfinished.replace(config)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_run_records(limit=1)
         instance.get_asset_keys(limit=1)
@@ -63,6 +65,11 @@ def open_home(home: Path) -> Iterator[dg.DagsterInstance]:
 def home_of(instance: dg.DagsterInstance) -> Path:
     """The folder that an instance lives in."""
     return Path(instance.root_directory)
+
+
+def refusals_folder(home: Path, migration_id: str) -> Path:
+    """Where the records are listed that a migration did not move."""
+    return home / "vectormigrate" / migration_id / "refused"
 
 
 def migration_folder(instance: dg.DagsterInstance, migration_id: str) -> Path:

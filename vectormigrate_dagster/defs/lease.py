@@ -24,6 +24,11 @@ _PROBE_SECONDS = 1.0
 """Whoever takes a lease waits this long, so that a probe of `is_held` never looks like a holder."""
 
 
+def run_lease(run_id: str) -> str:
+    """What a run holds as long as its process is alive."""
+    return f"run-{run_id}"
+
+
 class Lease:
     """The right to work on one thing of one migration; held until `release` or the end of the process.
 

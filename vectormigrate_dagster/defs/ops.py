@@ -1,57 +1,52 @@
 """The ops of every migration: module-level, shared by all jobs. They pass small manifests, never vectors."""
 
 # Dagster reads the annotations of ops and checks when they are defined: they may not be put off.
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from enum import StrEnum
 from functools import partial
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs import names
-from vectormigrate_dagster.defs.event_log import MigrationLog, report_dead
+from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import partition_check, partition_materialization, publish
 from vectormigrate_dagster.defs.exceptions import exceptions_of
-from vectormigrate_dagster.defs.planning import plan_migration, require_current, summary, tables
+from vectormigrate_dagster.defs.planning import plan_migration, summary, tables
 from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
-from vectormigrate_dagster.defs.state import CONTINUE, Continue, PartitionState, now
+from vectormigrate_dagster.defs.state import CONTINUE, Continue
 from vectormigrate_dagster.defs.target import ownership_of, prepare_target
-from vectormigrate_dagster.defs.validating import validate_migration
-from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed, VectorMigrateError
-from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.defs.validating import throttle_of, validate_migration
+from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
+from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
 from vectormigrate_dagster.mapping.records import RecordMapper
-from vectormigrate_dagster.model import CollectionSchema, Split
+from vectormigrate_dagster.model import CollectionSchema
 from vectormigrate_dagster.transfer.pipeline import Settings, transfer_split
-from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.validation import validate_split
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 
-Manifest = dict[str, Any]
 _MANIFEST = dg.DagsterType(
     name="Manifest",
     type_check_fn=lambda _, value: isinstance(value, dict),
-    description="A partition's key, split and state, as JSON; records and vectors never pass between ops.",
+    description="A partition's key and the plan's digest; records and vectors never pass between ops.",
 )
-_AUTO_BATCH = 1000
 _VALIDATED_RECORDS = 100
 """Records of a partition that its run reads back; the whole migration is validated by its own job."""
 
 
 class Mode(StrEnum):
-    """Where a partition's run begins."""
+    """Where a partition's run begins; Dagster's configuration takes the names of the members."""
 
-    RESUME = "resume"
-    RESTART = "restart"
+    resume = "resume"
+    restart = "restart"
 
 
 class RangeConfig(dg.Config):
     """How a partition's run begins."""
 
-    mode: Mode = Field(default=Mode.RESUME, description="resume at the last checkpoint, or restart at the beginning")
+    mode: Mode = Field(default=Mode.resume, description="resume at the last checkpoint, or restart at the beginning")
 
 
 class LoadConfig(dg.Config):
@@ -89,33 +84,15 @@ def extract_id_range(
 ) -> Manifest:
     """Find the split of this partition and the checkpoint to go on from."""
     with explained():
-        log = MigrationLog(context.instance, migration.id)
-        plan = log.require_plan()
-        require_current(plan, migration)
-        key = _partition_key(context, plan)
-        split = next(planned.split for planned in plan.splits if planned.key == key)
-        lease.take(context.instance, migration.id, key)
-        log.refresh()
-        known = log.partitions(plan).get(key)
-        if known is not None and known.state == "loading":
-            known = _lost(log, key, known)
-        restart = config.mode is Mode.RESTART
-        fresh = PartitionState(plan=plan.digest, state="loading", run_id=context.run_id)
-        state = fresh
-        if known is not None:
-            state = known.model_copy(
-                update={"run_id": context.run_id, "attempt": known.attempt + 1, "resumed_from": known.after}
-            )
-            if restart:
-                state = fresh.model_copy(update={"attempt": known.attempt + 1, "started_at": known.started_at})
-        context.log.info(f"{split}; begins after {state.after or 'its start'}")
-        return {
-            "key": key,
-            "plan": plan.digest,
-            "split": split.model_dump(mode="json"),
-            "state": state.model_dump(mode="json"),
-            "load": restart or known is None or known.state != "done",
-        }
+        work = PartitionWork(context, migration, lease)
+        restart = config.mode is Mode.restart
+        if work.done and not restart:
+            context.log.info(f"{work.split}: done before; this run only checks a sample")
+        else:
+            state = work.state(restart=restart)
+            Recorder(work.log, work.key, state).write("loading")
+            context.log.info(f"{work.split}; begins after {state.after or 'its start'}")
+        return work.manifest
 
 
 @dg.op(
@@ -129,20 +106,22 @@ def map_schema(
     *,
     migration: dg.ResourceParam[Migration],
     source: DatabaseResource,
+    lease: WorkLease,
 ) -> Manifest:
     """Check that the source still has the schema that the plan maps."""
     with explained():
-        plan = MigrationLog(context.instance, migration.id).require_plan()
-        _require_planned(source, plan.source)
-        with source.open_source() as opened:
-            found = opened.describe()
-        planned = plan.mapping.source_schema
-        changed = _schema_changes(found, planned)
-        if changed:
-            raise PlanOutdated(
-                f"the {', '.join(changed)} of '{found.name}' in the source changed since the plan was made; "
-                f"make a new plan with 'vectormigrate plan {migration.id} --replan'"
-            )
+        work = PartitionWork(context, migration, lease, id_range)
+        plan = work.plan
+        with Recorder(work.log, work.key, work.state()).outcome():
+            require_planned(source, plan.source)
+            with source.open_source() as opened:
+                found = opened.describe()
+            changed = _schema_changes(found, plan.mapping.source_schema)
+            if changed:
+                raise PlanOutdated(
+                    f"the {', '.join(changed)} of '{found.name}' in the source changed since the plan was made; "
+                    f"make a new plan with 'vectormigrate plan {migration.id} --replan'"
+                )
         context.add_output_metadata({"mapping": plan.mapping.digest, **plan.loss.counts()})
         return id_range
 
@@ -160,50 +139,43 @@ def load_batches(
     migration: dg.ResourceParam[Migration],
     source: DatabaseResource,
     target: DatabaseResource,
+    lease: WorkLease,
 ) -> Manifest:
     """Read, map and write the records of the partition."""
-    if not mapped["load"]:
-        context.log.info("this partition is done; nothing to load")
-        return mapped
     with explained():
-        log = MigrationLog(context.instance, migration.id)
-        plan = log.require_plan()
-        _require_planned(source, plan.source)
-        _require_planned(target, plan.target)
+        work = PartitionWork(context, migration, lease, mapped)
+        if work.done:
+            return mapped
+        plan = work.plan
         settings = migration.transfer.model_copy(update=config.model_dump(exclude_none=True))
-        records = _AUTO_BATCH if settings.batch_size == "auto" else settings.batch_size
-        throttle = Throttle.of(max_retries=settings.max_retries, batch_records=records, rate=settings.rate_limit)
-        log.refresh()
-        recorder = Recorder(
-            log,
-            mapped["key"],
-            PartitionState.model_validate(mapped["state"]),
-            every=settings.checkpoint_seconds,
-            throttle=throttle,
-        )
-        recorder.write("loading")
+        throttle = throttle_of(settings)
+        recorder = Recorder(work.log, work.key, work.state(), every=settings.checkpoint_seconds, throttle=throttle)
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
-            whose = prepare_target(log, plan, migration, written)
-            for checkpoint in transfer_split(
+            require_planned(source, plan.source)
+            require_planned(target, plan.target)
+            whose = prepare_target(work.log, plan, migration, written)
+            checkpoints = transfer_split(
                 source=opened,
                 target=written,
                 mapper=RecordMapper(plan.mapping),
-                split=Split.model_validate(mapped["split"]),
+                split=work.split,
                 after=recorder.state.after,
-                settings=Settings(batch_records=records),
+                settings=Settings(batch_records=settings.batch_records),
                 on_conflict=settings.on_conflict,
-                ownership=ownership_of(context.instance, migration.id, mapped["key"], whose),
+                ownership=ownership_of(work.log, plan, work.key, whose),
                 throttle=throttle,
                 stop=recorder.should_stop,
                 verify_every=settings.validate_every,
                 tolerance=tolerance_of(
                     plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
                 ),
-            ):
-                recorder.take(checkpoint)
+            )
+            with closing(checkpoints):
+                for checkpoint in checkpoints:
+                    recorder.take(checkpoint)
             recorder.write("loading")
         context.log.info(f"{recorder.state.acknowledged:,} records acknowledged")
-        return {**mapped, "state": recorder.state.model_dump(mode="json")}
+        return mapped
 
 
 @dg.op(
@@ -217,37 +189,37 @@ def validate_samples(
     migration: dg.ResourceParam[Migration],
     source: DatabaseResource,
     target: DatabaseResource,
+    lease: WorkLease,
 ) -> None:
     """Read a sample of the partition back from both sides, compare, and mark the partition as done."""
     with explained():
-        log = MigrationLog(context.instance, migration.id)
-        plan = log.require_plan()
-        log.refresh()
-        split = Split.model_validate(loaded["split"])
-        recorder = Recorder(log, loaded["key"], PartitionState.model_validate(loaded["state"]))
+        work = PartitionWork(context, migration, lease, loaded)
+        plan = work.plan
+        recorder = Recorder(work.log, work.key, work.state())
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
             result = validate_split(
                 opened,
                 written,
                 RecordMapper(plan.mapping),
-                split,
+                work.split,
                 size=_VALIDATED_RECORDS,
-                exceptions=exceptions_of(log, plan, [loaded["key"]]),
+                exceptions=exceptions_of(work.log, plan, [work.key]),
                 tolerance=tolerance_of(
                     plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
                 ),
+                throttle=throttle_of(migration.transfer),
             )
-            publish(context, partition_check(migration.id, loaded["key"], result))
+            publish(context, partition_check(migration.id, work.key, result))
             if not result.passed:
                 raise ValidationFailed(
-                    f"partition '{loaded['key']}' differs from the source: {result.statement}; "
-                    "load it again with mode: RESTART"
+                    f"partition '{work.key}' differs from the source: {result.statement}; "
+                    f"load it again: launch job '{context.job_name}' on it with mode: restart"
                 )
-            total = sum(state.acknowledged for state in log.partitions(plan).values())
+            total = sum(state.acknowledged for state in work.log.partitions(plan).values())
             publish(
                 context,
                 partition_materialization(
-                    migration.id, loaded["key"], recorder.state, result, split=str(split), total=total
+                    migration.id, work.key, recorder.state, result, split=str(work.split), total=total
                 ),
             )
             recorder.write("done")
@@ -261,9 +233,11 @@ def make_plan(
     migration: dg.ResourceParam[Migration],
     source: DatabaseResource,
     target: DatabaseResource,
+    lease: WorkLease,
 ) -> None:
     """Look at both sides, map the schema, draw the splits and store the plan."""
     with explained():
+        lease.take(context.instance, migration.id)
         plan = plan_migration(
             context.instance,
             migration,
@@ -287,9 +261,11 @@ def validate_all(
     migration: dg.ResourceParam[Migration],
     source: DatabaseResource,
     target: DatabaseResource,
+    lease: WorkLease,
 ) -> None:
     """Compare source and target, tier by tier."""
     with explained():
+        lease.take(context.instance, migration.id)
         report = validate_migration(
             context.instance,
             migration,
@@ -302,49 +278,6 @@ def validate_all(
         context.add_output_metadata({tier.tier: tier.statement for tier in report.tiers})
         if not report.passed:
             raise ValidationFailed("; ".join(t.statement for t in report.tiers if not t.passed))
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Show what went wrong as the failure of the step, once: what we raise is never mended by a retry of the step."""
-    try:
-        yield
-    except VectorMigrateError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
-def _partition_key(context: dg.OpExecutionContext, plan: Plan) -> str:
-    """The run's partition key, if it is one of the plan's.
-
-    Raises:
-        PlanOutdated: the run has none, or the plan does not have it.
-    """
-    keys = [planned.key for planned in plan.splits]
-    known = f"keys of the plan run from '{keys[0]}' to '{keys[-1]}'"
-    if not context.has_partition_key:
-        raise PlanOutdated(f"this job runs on one partition; launch it with a partition key ({known})")
-    if context.partition_key not in keys:
-        raise PlanOutdated(f"'{context.partition_key}' is not a partition of generation {plan.generation}; {known}")
-    return context.partition_key
-
-
-def _require_planned(side: DatabaseResource, planned: str) -> None:
-    """Refuse a collection that the Launchpad was told to use instead of the planned one.
-
-    Raises:
-        PlanOutdated: the plan is for another collection.
-    """
-    given = str(side.endpoint())
-    if given != planned:
-        raise PlanOutdated(f"this run was given {given}, the plan is for {planned}; leave its resources as they are")
-
-
-def _lost(log: MigrationLog, key: str, state: PartitionState) -> PartitionState:
-    """Note that the run that was loading a partition is dead: it would have to hold the lease that we hold."""
-    report_dead(log.instance, state.run_id, f"the process that was loading partition '{key}' is gone")
-    lost = state.model_copy(update={"state": "lost", "at": now(), "error": "the process that was loading it is gone"})
-    log.record(key, lost)
-    return lost
 
 
 def _schema_changes(found: CollectionSchema, planned: CollectionSchema) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import dagster as dg
@@ -12,8 +14,8 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import Lease, held
-from vectormigrate_dagster.defs.state import TARGET, TargetState
-from vectormigrate_dagster.errors import PlanOutdated
+from vectormigrate_dagster.defs.state import TargetState, target_key
+from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated
 from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan
 
 _KEYS_PER_CALL = 5000
@@ -22,6 +24,7 @@ _KEYS_PER_CALL = 5000
 
 _COLUMNS = ("what", "grade", "source", "target", "why")
 
+_KEY = re.compile(r"g(\d+)-")
 _WAIT_SECONDS = 30.0
 """As long as for a busy folder: several first users at once get the plan of the first."""
 
@@ -53,26 +56,23 @@ def plan_migration(
         LeaseHeld: another process plans or loads.
     """
     log = MigrationLog(instance, migration.id)
-    with held(Lease(instance, migration.id, "plan"), _WAIT_SECONDS):
+    with held(Lease(instance, migration.id, "plan"), _WAIT_SECONDS), ExitStack() as leases:
         log.refresh()
         stored = log.plan()
         if stored is not None and not replan:
             require_current(stored, migration)
             sync_keys(instance, migration.id, stored)
             return stored
-        inherited = _inherited_target(log, stored, adopt=adopt)
+        generation = _next_generation(instance, migration.id, stored, replan=replan)
+        inherited = None
+        if stored is not None:
+            _hold_all(log, stored, leases)
+            inherited = _inherited_target(log, stored, adopt=adopt)
         with databases.open_source(source) as src, databases.open_target(target) as dst:
-            plan = make_plan(
-                src,
-                dst,
-                migration,
-                generation=1 if stored is None else stored.generation + 1,
-                profile=profile,
-                adopt=inherited is not None,
-            )
+            plan = make_plan(src, dst, migration, generation=generation, profile=profile, adopt=inherited is not None)
         plan.loss.check()
         if inherited is not None:
-            log.record(TARGET, inherited.model_copy(update={"plan": plan.digest}))
+            log.record(target_key(generation), inherited.model_copy(update={"plan": plan.digest}))
         log.record_plan(plan, description=summary(plan), metadata=tables(plan))
         sync_keys(instance, migration.id, plan)
         return plan
@@ -131,27 +131,53 @@ def tables(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _inherited_target(log: MigrationLog, stored: Plan | None, *, adopt: bool) -> TargetState | None:
-    """What is known of the target from the generation before, if it is adopted.
+def _next_generation(instance: dg.DagsterInstance, migration_id: str, stored: Plan | None, *, replan: bool) -> int:
+    """The number of a new plan; keys are never reused, even if the plan that drew them is gone.
 
     Raises:
-        PlanOutdated: work is going on, or there are records in the target that would be orphaned.
+        PlanOutdated: there are keys without a plan, and nobody asked for a new one.
     """
-    if stored is None:
-        return None
-    states = log.partitions(stored)
-    for key in states:
-        if Lease(log.instance, log.migration_id, key).is_held():
+    keys = instance.get_dynamic_partitions(names.partitions_name(migration_id))
+    if stored is None and keys and not replan:
+        raise PlanOutdated(
+            f"migration '{migration_id}' has partitions from '{keys[0]}' to '{keys[-1]}' but no plan: asset "
+            f"'{names.plan_asset(migration_id).to_user_string()}' was wiped; start over with "
+            f"'vectormigrate plan {migration_id} --replan'"
+        )
+    used = [int(match.group(1)) for key in keys if (match := _KEY.match(key))]
+    return 1 + max([0 if stored is None else stored.generation, *used])
+
+
+def _hold_all(log: MigrationLog, stored: Plan, leases: ExitStack) -> None:
+    """Hold the lease of every partition of a plan, so that nobody loads by it while it is replaced.
+
+    Raises:
+        PlanOutdated: one is being loaded.
+    """
+    for planned in stored.splits:
+        lease = Lease(log.instance, log.migration_id, planned.key)
+        try:
+            leases.enter_context(held(lease, 0))
+        except LeaseHeld as error:
             raise PlanOutdated(
-                f"partition '{key}' of migration '{log.migration_id}' is being loaded; "
+                f"partition '{planned.key}' of migration '{log.migration_id}' is being loaded; "
                 f"end that first with 'vectormigrate stop {log.migration_id}'"
-            )
-    if not any(state.acknowledged for state in states.values()):
-        return None
-    if not adopt:
+            ) from error
+    log.refresh()
+
+
+def _inherited_target(log: MigrationLog, stored: Plan, *, adopt: bool) -> TargetState | None:
+    """Whose the target is, as the generation before knew it.
+
+    Raises:
+        PlanOutdated: there may be records in the target that would be orphaned.
+    """
+    states = log.partitions(stored)
+    # What a run that died wrote after its last state event is in the target too.
+    if not adopt and any(state.acknowledged or state.state in ("loading", "lost") for state in states.values()):
         written = sum(state.acknowledged for state in states.values())
         raise PlanOutdated(
-            f"{written:,} records of generation {stored.generation} are in the target; add --adopt to keep them "
-            "under the new plan, or empty the target first"
+            f"{written:,} records or more of generation {stored.generation} are in the target; add --adopt to keep "
+            "them under the new plan, or empty the target first"
         )
     return log.target(stored)

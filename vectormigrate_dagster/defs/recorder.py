@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import dagster as dg
 
-from vectormigrate_dagster.databases import Refusal
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.exceptions import refusals_path
+from vectormigrate_dagster.defs.refusals import RefusalList, refusals_path
 from vectormigrate_dagster.defs.signals import stop_requested
 from vectormigrate_dagster.defs.state import PartitionState, Phase, now
-from vectormigrate_dagster.errors import Stopped, StorageFailed, VectorMigrateError
+from vectormigrate_dagster.errors import Stopped, VectorMigrateError
 from vectormigrate_dagster.transfer.pipeline import Checkpoint
 from vectormigrate_dagster.transfer.throttle import Throttle
 
@@ -51,15 +47,10 @@ class Recorder:
         self._throttle = throttle
         self._began = time.monotonic()
         self._began_at = now()
-        self._written = 0.0
+        self._written: float | None = None
         self._stop = False
-        self._refusals = refusals_path(log, key)
+        self._refusals = RefusalList(refusals_path(log, key), keep=state.refused)
         self._obey()
-
-    @property
-    def refusals(self) -> Path:
-        """The file that lists records that were not moved; absent if there are none."""
-        return self._refusals
 
     def should_stop(self) -> bool:
         """Whether somebody asked this work to end: a signal, or a request seen at the last state event."""
@@ -68,7 +59,7 @@ class Recorder:
     def take(self, checkpoint: Checkpoint) -> None:
         """Note a checkpoint; write a state event if it is time for one."""
         if checkpoint.refused:
-            self._list(checkpoint.refused)
+            self._refusals.append(checkpoint.refused)
         before, seconds = self._before, time.monotonic() - self._began
         self.state = self.state.model_copy(
             update={
@@ -83,7 +74,7 @@ class Recorder:
                 "rate": checkpoint.acknowledged / seconds if seconds > 0 else 0.0,
             }
         )
-        if self._written == 0.0 or time.monotonic() - self._written >= self._every:
+        if self._written is None or time.monotonic() - self._written >= self._every:
             self.write("loading")
 
     def write(self, phase: Phase, error: VectorMigrateError | None = None) -> None:
@@ -99,6 +90,7 @@ class Recorder:
         self._log.record(self._key, self.state)
         self._written = time.monotonic()
         if phase == "loading":
+            self._refusals.trim()
             self._log.refresh()
             self._obey()
 
@@ -129,16 +121,3 @@ class Recorder:
             self._stop = True
         if self._throttle is not None and control.rate_limit_set:
             self._throttle.rate.set_rate(control.rate_limit)
-
-    def _list(self, refused: tuple[Refusal, ...]) -> None:
-        lines = "".join(json.dumps({"id": r.id, "scope": r.scope, "reason": r.reason}) + "\n" for r in refused)
-        try:
-            self._refusals.parent.mkdir(exist_ok=True)
-            with self._refusals.open("a", encoding="utf-8") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageFailed(
-                f"'{self._refusals}' cannot be written: {error.strerror}; make room, then run the same command again"
-            ) from error

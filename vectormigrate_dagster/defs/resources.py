@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, SecretStr
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import EndpointConfig, Migration
 from vectormigrate_dagster.databases import Database, Endpoint, Source
-from vectormigrate_dagster.defs.lease import Lease
+from vectormigrate_dagster.defs.lease import Lease, run_lease
 
 
 class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its type parameter is its own class
@@ -57,26 +57,34 @@ class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
 
 
 class WorkLease(dg.ConfigurableResource):  # type: ignore[type-arg]  # its type parameter is its own class
-    """The lease of what a run works on; given back when the run ends."""
+    """The leases of a run, one that says it is alive and one of what it works on; given back when the run ends."""
 
-    _lease: Lease | None = PrivateAttr(default=None)
+    _run_id: str = PrivateAttr(default="")
+    _leases: dict[str, Lease] = PrivateAttr(default_factory=dict)
 
-    def take(self, instance: dg.DagsterInstance, migration_id: str, what: str) -> None:
-        """Take the lease, unless this run has it already.
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note which run this is."""
+        self._run_id = "" if context.run is None else context.run.run_id
+
+    def take(self, instance: dg.DagsterInstance, migration_id: str, what: str | None = None) -> None:
+        """Take the lease of the run and of `what`, unless the run has them.
 
         Raises:
             LeaseHeld: somebody else works on the same thing.
         """
-        if self._lease is None:
-            lease = Lease(instance, migration_id, what)
-            lease.acquire()
-            self._lease = lease
+        for name in (run_lease(self._run_id), *(() if what is None else (what,))):
+            if name not in self._leases:
+                lease = Lease(instance, migration_id, name)
+                lease.acquire()
+                self._leases[name] = lease
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # Dagster's signature
-        """Give the lease back."""
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
+        """Give the leases back."""
+        while self._leases:
+            name, lease = self._leases.popitem()
+            lease.release()
+            if name == run_lease(self._run_id):
+                lease.path.unlink(missing_ok=True)
 
 
 def resources_of(migration: Migration) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TARGET = "target"
 CONTROL = "control"
 VALIDATION = "validation"
 CONTINUE = "continue"
@@ -75,6 +74,29 @@ class TargetState(_Document):
     plan: str
     state: Literal["creating", "created", "existing"]
     records_before: int = 0
+
+
+def target_key(generation: int) -> str:
+    """Under which key a generation's `TargetState` is kept."""
+    return f"target-g{generation:04}"
+
+
+class PlanSummary(BaseModel):
+    """What the state of a migration needs to know of its plan; reading the plan itself takes far longer.
+
+    Args:
+        keys: the partitions.
+        changes: how many things of the source have each grade in the target.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: str
+    generation: int
+    created_at: datetime
+    source_records: int
+    keys: tuple[str, ...]
+    changes: dict[str, int]
 
 
 class Control(_Document):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dagster as dg
+from pathlib import Path
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Database
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.home import migration_folder
 from vectormigrate_dagster.defs.lease import Lease, held
-from vectormigrate_dagster.defs.state import TARGET, TargetState
+from vectormigrate_dagster.defs.state import TargetState, target_key
 from vectormigrate_dagster.errors import NotFound, TargetNotEmpty
 from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.model import CollectionSchema, IdColumn
+from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 
 _WAIT_SECONDS = 120.0
@@ -25,40 +27,63 @@ def prepare_target(log: MigrationLog, plan: Plan, migration: Migration, target: 
         TargetNotEmpty: it holds records, `on_conflict` is `fail`, and this is the generation's first run.
         SchemaMismatch: it cannot be made as planned.
     """
-    with held(Lease(log.instance, log.migration_id, TARGET), _WAIT_SECONDS):
+    with held(Lease(log.instance, log.migration_id, target_key(plan.generation)), _WAIT_SECONDS):
         log.refresh()
         state = log.target(plan)
-        if state is None:
-            records = _records(target)
-            if records is None:
-                state = TargetState(plan=plan.digest, state="creating")
-            else:
-                if records and migration.transfer.on_conflict == "fail":
-                    raise TargetNotEmpty(
-                        f"collection '{target.endpoint.collection}' in the target holds {records:,} records; "
-                        "set transfer.on_conflict to skip, or name an empty collection"
-                    )
-                state = TargetState(plan=plan.digest, state="existing", records_before=records)
-            log.record(TARGET, state)
-        if state.state == "creating":
-            if _records(target) is None:
-                target.create(plan.mapping.target_schema)
-            state = TargetState(plan=plan.digest, state="created")
-            log.record(TARGET, state)
+        if state is None or state.state == "creating":
+            state = _settle(log, plan, migration, target, interrupted=state is not None)
+            log.record(target_key(plan.generation), state)
         return state
 
 
-def ownership_of(instance: dg.DagsterInstance, migration_id: str, key: str, target: TargetState) -> OwnershipLog | None:
+def _settle(log: MigrationLog, plan: Plan, migration: Migration, target: Database, *, interrupted: bool) -> TargetState:
+    """Decide whose the collection is, and make it if nobody has."""
+    wanted = plan.mapping.target_schema
+    found, records = _look(target)
+    if found is not None and records == 0 and interrupted and found.marker == wanted.marker:
+        # Our own creation was interrupted, perhaps before its indexes were made.
+        target.drop()
+        found = None
+    if found is None:
+        log.record(target_key(plan.generation), TargetState(plan=plan.digest, state="creating"))
+        target.create(wanted)
+        return TargetState(plan=plan.digest, state="created")
+    if records and migration.transfer.on_conflict == "fail":
+        raise TargetNotEmpty(
+            f"collection '{target.endpoint.collection}' in the target holds {records:,} records; "
+            "set transfer.on_conflict to skip, or name an empty collection"
+        )
+    return TargetState(plan=plan.digest, state="existing", records_before=records)
+
+
+def ownership_of(log: MigrationLog, plan: Plan, key: str, target: TargetState) -> OwnershipLog | None:
     """The ownership log of a partition; None where the whole collection is ours."""
     if target.state == "created":
         return None
-    return OwnershipLog(migration_folder(instance, migration_id) / "ownership" / key)
+    folder = migration_folder(log.instance, log.migration_id) / "ownership"
+    of_this_generation = plan.splits[0].key.partition("-")[0]
+    earlier = [path for path in folder.glob("g*-*") if path.name.partition("-")[0] < of_this_generation]
+    return _InheritedLog(folder / key, [OwnershipLog(path) for path in sorted(earlier)])
 
 
-def _records(target: Database) -> int | None:
-    """How many records the target holds; None if there is no collection."""
+class _InheritedLog(OwnershipLog):
+    """A partition's log that also knows what earlier generations wrote, wherever their splits were cut."""
+
+    def __init__(self, folder: Path, earlier: list[OwnershipLog]) -> None:
+        super().__init__(folder)
+        self._earlier = earlier
+
+    def wrote(self, ids: IdColumn, scope: str | None) -> Mask:
+        """See `OwnershipLog.wrote`."""
+        wrote = super().wrote(ids, scope)
+        for log in self._earlier:
+            wrote |= log.wrote(ids, scope)
+        return wrote
+
+
+def _look(target: Database) -> tuple[CollectionSchema | None, int]:
+    """The target's schema and number of records; None and 0 if there is no collection."""
     try:
-        target.describe()
+        return target.describe(), target.count()
     except NotFound:
-        return None
-    return target.count()
+        return None, 0

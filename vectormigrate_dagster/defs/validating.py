@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 
 from vectormigrate_dagster import databases
-from vectormigrate_dagster.config import Migration
+from vectormigrate_dagster.config import Migration, TransferConfig
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import tier_check
@@ -17,8 +18,23 @@ from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import VectorKind
 from vectormigrate_dagster.model.vectors import Floats
-from vectormigrate_dagster.validation import SearchSettings, ValidationReport, validate_full, validate_sample
+from vectormigrate_dagster.transfer.throttle import Throttle
+from vectormigrate_dagster.validation import (
+    Context,
+    SearchSettings,
+    TierResult,
+    ValidationReport,
+    validate_full,
+    validate_sample,
+)
+from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.tolerance import tolerance_of
+
+
+def throttle_of(settings: TransferConfig) -> Throttle:
+    """Retries, batch size and rate as a migration file has them."""
+    return Throttle.of(max_retries=settings.max_retries, batch_records=settings.batch_records, rate=settings.rate_limit)
+
 
 EventSink = Callable[[dg.AssetCheckEvaluation], None]
 
@@ -57,13 +73,20 @@ def validate_migration(
     with databases.open_source(source) as src, databases.open_target(target) as dst:
         tolerance = tolerance_of(plan.mapping.target_schema, dst.capabilities, migration.validation.min_cosine)
         exceptions, search = exceptions_of(log, plan), _search(plan, migration, queries)
-        if full:
-            report = validate_full(src, dst, mapper, splits, tolerance=tolerance, exceptions=exceptions, search=search)
-        else:
-            size = sample_size or migration.validation.sample_size
-            report = validate_sample(
-                src, dst, mapper, splits, size=size, tolerance=tolerance, exceptions=exceptions, search=search
-            )
+        throttle = throttle_of(migration.transfer)
+        check = (
+            validate_full if full else partial(validate_sample, size=sample_size or migration.validation.sample_size)
+        )
+        report = check(
+            src,
+            dst,
+            mapper,
+            splits,
+            tolerance=tolerance,
+            exceptions=exceptions,
+            search=search,
+            throttle=throttle,
+        )
     for tier in report.tiers:
         event = tier_check(migration.id, tier)
         if publish is None:
@@ -72,6 +95,35 @@ def validate_migration(
             publish(event)
     log.record(VALIDATION, _state(plan, report, full=full))
     return report
+
+
+def count_migration(
+    instance: dg.DagsterInstance, migration: Migration, source: Endpoint, target: Endpoint, plan: Plan
+) -> TierResult:
+    """Compare what both sides hold with what the partitions have accounted for, and record it as a check.
+
+    Raises:
+        DatabaseError: a database could not be reached or refused us.
+    """
+    log = MigrationLog(instance, migration.id)
+    log.refresh()
+    states = log.partitions(plan).values()
+    accounted = sum(state.acknowledged + state.skipped + state.refused + state.vanished for state in states)
+    with databases.open_source(source) as src, databases.open_target(target) as dst:
+        context = Context(
+            source=src,
+            target=dst,
+            mapper=RecordMapper(plan.mapping),
+            splits=[planned.split for planned in plan.splits],
+            exceptions=exceptions_of(log, plan),
+            throttle=throttle_of(migration.transfer),
+        )
+        result = check_count(context)
+        if context.source_records != accounted:
+            statement = f"the source holds {context.source_records:,} records, {accounted:,} were accounted for"
+            result = result.model_copy(update={"passed": False, "statement": f"{statement}; {result.statement}"})
+    instance.report_runless_asset_event(tier_check(migration.id, result))
+    return result
 
 
 def _state(plan: Plan, report: ValidationReport, *, full: bool) -> ValidationState:

@@ -59,9 +59,9 @@ def misfits(column: FieldSchema, field: FieldProfile) -> Iterator[tuple[str, int
     wrong = {kind: count for kind, count in field.types.items() if kind not in fitting and kind != "null"}
     if wrong:
         yield "type", sum(wrong.values()), f"hold {', '.join(sorted(wrong))}, the column is {column.type.value}"
-    if not column.nullable and field.types.get("null"):
+    if field.types.get("null") and (column.default is not None or not column.nullable):
         yield "null", field.types["null"], "hold null, the column does not"
-    if not column.nullable and field.absent:
+    if field.absent and column.default is None and not column.nullable:
         yield "absent", field.absent, "lack the key, the column needs a value"
     if column.type in INT_RANGES and "int" in field.types and field.min_int is not None and field.max_int is not None:
         low, high = INT_RANGES[column.type]

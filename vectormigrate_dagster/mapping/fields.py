@@ -28,7 +28,8 @@ class FieldMapping(BaseModel):
 
     Args:
         column: the target's declared column; None where the key stays undeclared.
-        absent_as_null: a record without the key gets null; otherwise such a record is refused by a column.
+        absent_as_null: a record without the key gets null, unless the column has a default, which every such
+            record gets; otherwise such a record is refused by a column.
         rounds: floats may be rounded to float32; otherwise a record whose float would change is refused.
     """
 
@@ -267,9 +268,14 @@ class _Decision:
 
     def _absent_or_rounded(self, column: FieldSchema) -> Iterator[LossRow]:
         seen, of = self.seen, self.context.profile.of
-        if column.nullable and seen.absent and not (self.known is not None and self.known.declared):
-            reason = f"{of(seen.absent)} lack the key; a column cannot tell that from null"
-            yield self._loss("absent", "null", reason)
+        if (
+            (column.nullable or column.default is not None)
+            and seen.absent
+            and not (self.known is not None and self.known.declared)
+        ):
+            filled = "null" if column.default is None else f"the default {column.default!r}"
+            reason = f"{of(seen.absent)} lack the key; a column cannot tell that from {filled}"
+            yield self._loss("absent", filled, reason)
         if column.type is FieldType.FLOAT32 and seen.inexact_float32:
             reason = f"{seen.inexact_float32:,} sampled values of '{self.key}' are not float32 numbers and get rounded"
             yield self._loss("float32", "float32", reason)
@@ -304,7 +310,7 @@ def _uncovered(context: FieldContext, covered: set[str]) -> list[FieldSchema]:
 
 def _uncovered_row(column: FieldSchema) -> LossRow:
     """What records get in a column for which the source has nothing."""
-    filled = "null" if column.nullable else "its default" if column.default is not None else "no value"
+    filled = "its default" if column.default is not None else "null" if column.nullable else "no value"
     grade = Grade.REFUSED if filled == "no value" else Grade.WIDENED
     reason = "the source has no such field, and the column needs a value; rename a field to it under mapping.rename"
     return LossRow(

@@ -11,7 +11,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vectormigrate_dagster.mapping.ids import IdMapping, IdRule, Kept, RefusedId, mapped_uuid, target_id, unmark
+from vectormigrate_dagster.mapping.ids import (
+    KEEP_APART,
+    IdMapping,
+    IdRule,
+    Kept,
+    RefusedId,
+    mapped_uuid,
+    target_id,
+    unmark,
+)
 from vectormigrate_dagster.model import Id, IdColumn, IdKind, Payload, id_text
 
 Rows = npt.NDArray[np.int64]
@@ -51,13 +60,13 @@ def map_column(mapping: IdMapping, ids: IdColumn, scope: str | None) -> MappedId
     return _one_by_one(mapping, ids, scope)
 
 
-def restore_column(
-    mapping: IdMapping, ids: IdColumn, scopes: Sequence[str | None], payloads: Sequence[Payload]
-) -> MappedIds:
+def restore_column(mapping: IdMapping, ids: IdColumn, payloads: Sequence[Payload]) -> MappedIds:
     """Bring back the original ids that an earlier migration kept in payloads.
 
     A kept id counts only if it hashes to the record's own id: that proves that we wrote it, and that no two
-    records bring back the same id. Records without one, written since by the application, follow the rules.
+    records bring back the same id. Records without one, written since by the application, follow the rules,
+    as long as these make an id of a kind that no original has; else both could get the same id, in batches
+    that do not know of each other, and the later would overwrite the earlier.
     """
     kept = mapping.restore
     if kept is None:
@@ -68,7 +77,7 @@ def restore_column(
     for row, (value, payload) in enumerate(zip(ids.to_pylist(), payloads, strict=True)):
         try:
             original = _original(mapping, kept, value, payload)
-            values[row] = original or target_id(mapping, value, ids.kind, scopes[row])
+            values[row] = original or _added_since(mapping, kept, value, ids.kind)
         except RefusedId as reason:
             refused[row] = str(reason)
         else:
@@ -90,7 +99,21 @@ def _original(mapping: IdMapping, kept: Kept, value: Id, payload: Payload) -> tu
         )
     if kind not in mapping.target_kinds:
         raise RefusedId(f"the original id is a {kind.value} id, the target holds none")
+    if kind not in kept.kinds:
+        raise RefusedId(f"the original id is a {kind.value} id; the plan knows of no such originals, plan again")
     return original
+
+
+def _added_since(mapping: IdMapping, kept: Kept, value: Id, kind: IdKind) -> tuple[IdKind, Id]:
+    """The target id of a record that the application wrote after the earlier migration."""
+    made, text = target_id(mapping, value, kind)
+    if made not in kept.kinds:
+        return made, text
+    raise RefusedId(
+        f"payload field '{kept.field}' holds no original id, so the application wrote the record after the earlier "
+        f"migration; as the {made.value} id '{text}' it could overwrite a record whose original id comes back; "
+        f"{KEEP_APART}"
+    )
 
 
 def _checked(mapping: IdMapping, ids: IdColumn, fits: Any, kind: IdKind) -> MappedIds:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vectormigrate_dagster.config import IdsConfig
 from vectormigrate_dagster.errors import ConfigurationError
-from vectormigrate_dagster.mapping.ids import DEFAULT_NAMESPACE, IdMapping, IdRule, Kept
+from vectormigrate_dagster.mapping.ids import DEFAULT_NAMESPACE, KEEP_APART, IdMapping, IdRule, Kept
 from vectormigrate_dagster.mapping.loss import Grade, LossRow
 from vectormigrate_dagster.mapping.profile_models import Profile
 from vectormigrate_dagster.mapping.scopes import ScopeMapping, ScopeRule
@@ -148,6 +148,23 @@ class _Choice:
         numbers = ids.unsigned if IdKind.U64 in kinds else ids.signed if IdKind.I64 in kinds else 0
         return numbers + (ids.uuids if IdKind.UUID in kinds else 0)
 
+    def refused_beside(self, kept: Kept, rules: Mapping[IdKind, IdRule], kinds: tuple[IdKind, ...]) -> int:
+        """Profiled records without an original id that cannot move beside restored ones.
+
+        They move only if the rules make an id of a kind that no original has (see `id_columns.restore_column`).
+        """
+        ids, field = self.profile.ids, self.profile.fields.get(kept.field)
+        marked = sum(field.marked_ids.values()) if field is not None else 0
+        earlier = IdKind.UUID if IdKind.UUID in self.source.kinds else IdKind.TEXT
+        free = tuple(kind for kind in kinds if kind not in kept.kinds)
+        moving = 0
+        for kind, rule in rules.items():
+            parses = rule is IdRule.PARSE
+            found = self._parsed(free) if parses else ids.kinds.get(kind, 0) if _MADE.get(rule, kind) in free else 0
+            restored = marked if kind is earlier and (not parses or IdKind.UUID in free) else 0
+            moving += max(0, found - restored)
+        return max(0, self.profile.records - marked - moving)
+
     def max_bytes(
         self, kinds: tuple[IdKind, ...], rules: Mapping[IdKind, IdRule], *, restores: bool = False
     ) -> int | None:
@@ -159,6 +176,10 @@ class _Choice:
         if restores or rules.get(IdKind.TEXT) is IdRule.COPY:
             return self.source.max_length if not restores and self.source.max_length else self.target.id_max_bytes
         return _CANONICAL_BYTES
+
+
+_MADE = {IdRule.TEXT: IdKind.TEXT, IdRule.SIGNED: IdKind.I64, IdRule.UNSIGNED: IdKind.U64}
+"""The kind of id that a rule makes, where that is not the kind it was."""
 
 
 def _native_rule(kind: IdKind, kinds: tuple[IdKind, ...]) -> IdRule | None:
@@ -217,8 +238,7 @@ def _rows(
     targets = " or ".join(kind.value for kind in mapping.target_kinds)
     rows: list[LossRow] = []
     if mapping.restore is not None:
-        reason = f"the original ids come back from '{mapping.restore.field}', which is then removed"
-        rows.append(_row("ids", "made by an earlier migration", targets, Grade.EXACT, reason))
+        rows += _restore_rows(mapping, mapping.restore, choice, targets)
     for kind in choice.seen:
         rule = mapping.rules.get(kind)
         if rule is IdRule.UUID5:
@@ -242,6 +262,21 @@ def _rows(
             _row(code, options.policy, targets, Grade.LOSSY, reason + advice)
             for code, reason in choice.problems(mapping.target_kinds, mapping.rules)
         ]
+    return rows
+
+
+def _restore_rows(mapping: IdMapping, kept: Kept, choice: _Choice, targets: str) -> list[LossRow]:
+    originals = " or ".join(kind.value for kind in kept.kinds)
+    refused = f"records without an original id are refused one by one if they would get a {originals} id"
+    reason = f"the original ids come back from '{kept.field}', which is then removed; {refused}"
+    rows = [_row("ids", "made by an earlier migration", targets, Grade.EXACT, reason)]
+    count = choice.refused_beside(kept, mapping.rules, mapping.target_kinds)
+    if count:
+        reason = (
+            f"{choice.profile.of(count)} have no original id in '{kept.field}' and would get an id that a restored "
+            f"record may have; they are refused one by one; {KEEP_APART}"
+        )
+        rows.append(_row("ids.added_since", "written after the earlier migration", "none", Grade.LOSSY, reason))
     return rows
 
 

@@ -11,7 +11,9 @@
 
 Only canonical spellings are parsed: "42" is 42, but "042", "+42" and upper-case, braced or dash-less UUIDs
 are not. So no rule turns two ids into one: copy, text, signed and unsigned have an inverse; parse has one
-on what it accepts; UUIDv5 is a 122-bit hash. That is why nothing needs to remember ids across batches.
+on what it accepts; UUIDv5 is a 122-bit hash. Where a migration back restores originals, records that the
+application wrote since keep their ids by these rules only as ids of kinds that no original has (`Kept.kinds`),
+so the two cannot meet either. That is why nothing needs to remember ids across batches.
 """
 
 from __future__ import annotations
@@ -34,6 +36,12 @@ For a text id the hashed name is the id itself, so a target that another tool fi
 `uuid5(its namespace, id)` is continued by naming that namespace.
 """
 
+KEEP_APART = (
+    "move such records into a collection of their own and migrate that separately, or set mapping.ids.policy: uuid5 "
+    "and mapping.ids.field to a new name, which gives every record a new id and brings no originals back"
+)
+"""What to do about records of the application that could take the ids of restored ones."""
+
 _MAX_I64 = 2**63 - 1
 
 
@@ -52,7 +60,7 @@ class Kept(BaseModel):
     """How an earlier migration made the ids of what is now the source, and where it kept the originals.
 
     Args:
-        kinds: kinds of the originals.
+        kinds: kinds of the originals; ids of these kinds are restored, and only restored ones get them.
         scope_field: payload field that holds the scope which is part of the hashed name.
     """
 

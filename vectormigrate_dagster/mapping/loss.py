@@ -80,11 +80,6 @@ class LossReport(BaseModel):
         """Rows that no `allow` lets through."""
         return tuple(row for row in self.rows if row.grade is Grade.REFUSED)
 
-    @property
-    def not_allowed(self) -> tuple[LossRow, ...]:
-        """Lossy rows that the owner has not allowed."""
-        return tuple(row for row in self.rows if row.grade is Grade.LOSSY and not row.allowed)
-
     def check(self) -> None:
         """Make sure that nothing blocks the plan.
 

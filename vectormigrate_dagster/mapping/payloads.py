@@ -83,7 +83,7 @@ class PayloadMapper:
         return target
 
     def _fill(self, payload: Payload) -> Payload:
-        """Check values of columns, and give null to columns that stand for absent keys."""
+        """Check values of columns, and give those that stand for absent keys what the target will say they hold."""
         filled = payload
         for name, field in self._columns.items():
             column = _column(field)
@@ -91,9 +91,9 @@ class PayloadMapper:
                 reason = misfit(column, payload[name], rounds=field.rounds)
                 if reason is not None:
                     raise RefusedPayload(f"'{name}' {reason}")
-            elif field.absent_as_null:
-                filled = {**filled, name: None}
-            elif column.default is None:
+            elif column.default is not None or field.absent_as_null:
+                filled = {**filled, name: column.default}
+            else:
                 raise RefusedPayload(f"the payload lacks '{name}'; a column of the target cannot tell that from null")
         if not self._dynamic:
             unknown = next((key for key in payload if key not in self._columns), None)
@@ -111,7 +111,7 @@ def _column(field: FieldMapping) -> FieldSchema:
 def misfit(column: FieldSchema, value: Any, *, rounds: bool = False) -> str | None:
     """Why a column cannot hold a value exactly; None if it can."""
     if value is None:
-        return None if column.nullable else "is null, the column needs a value"
+        return _null_misfit(column)
     kind = _json_type(column.name, value)
     if kind not in accepted(column.type):
         return f"is {kind}, the column is {column.type.value}"
@@ -123,6 +123,13 @@ def misfit(column: FieldSchema, value: Any, *, rounds: bool = False) -> str | No
     if column.type is FieldType.TEXT:
         return _too_long(value, column.max_length)
     return _array_misfit(column, value) if column.type is FieldType.ARRAY else None
+
+
+def _null_misfit(column: FieldSchema) -> str | None:
+    if not column.nullable:
+        return "is null, the column needs a value"
+    # https://milvus.io/docs/nullable-and-default.md
+    return None if column.default is None else "is null, which the column replaces by its default"
 
 
 def _array_misfit(column: FieldSchema, values: list[Any]) -> str | None:

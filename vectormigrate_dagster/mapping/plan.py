@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from vectormigrate_dagster.config import EndpointConfig, Migration
-from vectormigrate_dagster.databases import Database, Endpoint, Source
+from vectormigrate_dagster.databases import Database, Source
 from vectormigrate_dagster.errors import ConfigurationError, NotFound, TargetNotEmpty
+from vectormigrate_dagster.mapping.digested import Digested, digest_of
 from vectormigrate_dagster.mapping.loss import LossReport
 from vectormigrate_dagster.mapping.profile import Profile, profile_source
 from vectormigrate_dagster.mapping.schema import Mapping, map_schema
@@ -49,7 +47,7 @@ class Estimate(BaseModel):
     records_per_second: float | None = None
 
 
-class Plan(BaseModel):
+class Plan(Digested):
     """What will be done: made once, stored, never drawn again by a resume.
 
     Args:
@@ -59,8 +57,6 @@ class Plan(BaseModel):
         target_records: what it held.
         config_digest: of those parts of the migration file that change what is written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     migration_id: str
     generation: int
@@ -78,16 +74,19 @@ class Plan(BaseModel):
     config_digest: str
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of what the plan decides, as hexadecimal text; not of when it was made or how long it may take."""
-        content = {
+    def keys(self) -> tuple[str, ...]:
+        """The partition keys, in the order of the splits."""
+        return tuple(planned.key for planned in self.splits)
+
+    def decides(self) -> Any:
+        """See `Digested.decides`; not when the plan was made or how long it may take."""
+        return {
             "migration": self.migration_id,
             "generation": self.generation,
             "config": self.config_digest,
             "mapping": self.mapping.digest,
             "splits": [planned.model_dump(mode="json") for planned in self.splits],
         }
-        return _digest(content)
 
 
 def make_plan(
@@ -106,12 +105,16 @@ def make_plan(
         adopt: records in the target are an earlier generation's, which this one continues.
 
     Raises:
-        ConfigurationError: source and target are one collection, or an option cannot be meant so.
+        ConfigurationError: an option cannot be meant so.
         TargetNotEmpty: the target holds records, and `on_conflict` is `fail`.
         NotFound: the source or one of its scopes does not exist.
         SchemaMismatch: the target collection is there and does not fit.
     """
-    _check_pair(source.endpoint, target.endpoint, migration)
+    if migration.transfer.on_conflict == "overwrite":
+        raise ConfigurationError(
+            "transfer.on_conflict is 'overwrite', which this version does not do yet; "
+            "use skip, or name an empty collection"
+        )
     source_schema = source.describe()
     scopes = _scopes(source, migration.source)
     existing, target_records = _existing(target)
@@ -163,7 +166,7 @@ def partition_records(total: int, migration: Migration) -> int:
 
 def config_digest(migration: Migration) -> str:
     """SHA-256 of those parts of a migration file that change what is written, as hexadecimal text."""
-    return _digest(
+    return digest_of(
         {
             "source": _where(migration.source),
             "target": _where(migration.target),
@@ -175,32 +178,8 @@ def config_digest(migration: Migration) -> str:
 
 def _where(config: EndpointConfig) -> dict[str, Any]:
     # How long to wait and which key to use change nothing of what is written.
-    options = config.options.model_dump(mode="json", exclude={"timeout_s"})
+    options = config.options.model_dump(mode="json", exclude={"timeout_s", "folder_wait_s"})
     return {**config.model_dump(mode="json", exclude={"api_key_env", "options"}), "options": options}
-
-
-def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_pair(source: Endpoint, target: Endpoint, migration: Migration) -> None:
-    if _place(source) == _place(target):
-        raise ConfigurationError(
-            f"source and target are the same {source}; name another collection under target.collection"
-        )
-    if migration.transfer.on_conflict == "overwrite":
-        raise ConfigurationError(
-            "transfer.on_conflict is 'overwrite', which this version does not do yet; "
-            "use skip, or name an empty collection"
-        )
-
-
-def _place(endpoint: Endpoint) -> tuple[Any, ...]:
-    """Where a collection is, in one spelling."""
-    address = endpoint.url.rstrip("/").lower() if endpoint.url is not None else str(Path(endpoint.address).resolve())
-    options = endpoint.options.model_dump(mode="json")
-    return endpoint.type, address, options.get("database"), endpoint.collection
 
 
 def _scopes(source: Source, config: EndpointConfig) -> Sequence[str] | None:

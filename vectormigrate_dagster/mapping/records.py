@@ -37,12 +37,8 @@ class RecordMapper:
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
         self._payloads = PayloadMapper(mapping)
-        self._dropped = frozenset(name.removeprefix("vector.") for name in mapping.drop if name.startswith("vector."))
-
-    @property
-    def ids_need_payloads(self) -> bool:
-        """Whether target ids depend on payloads, because originals come back: then map records, not ids."""
-        return self.mapping.ids.restore is not None
+        vectors = (vector.name for vector in mapping.source_schema.vectors)
+        self._dropped = frozenset(name for name in vectors if f"vector.{name}" in mapping.drop)
 
     def map(self, batch: Batch) -> Mapped:
         """Map a batch. Vectors that do not change are not copied; payloads of the source are not changed.
@@ -51,7 +47,7 @@ class RecordMapper:
             PlanOutdated: the source has a vector or scope that the plan does not know.
         """
         scopes, refused = self._scopes(batch)
-        ids = self._ids(batch, scopes)
+        ids = self._ids(batch)
         refused |= {row: reason for row, reason in ids.refused.items() if row not in refused}
         vectors, misfits = map_vector_columns(self.mapping.vectors, self._dropped, batch.vectors, len(batch))
         refused |= {row: reason for row, reason in misfits.items() if row not in refused}
@@ -61,22 +57,15 @@ class RecordMapper:
         batches = tuple(_assemble(whole, ids, scopes, refused))
         return Mapped(batches, tuple(self._refusal(batch, row, refused[row]) for row in sorted(refused)))
 
-    def target_ids(self, ids: IdColumn, scope: str | None = None) -> tuple[IdColumn, ...]:
-        """Target ids of source ids, one column per kind, in the order of `ids`; ids without a place are left out.
-
-        Raises:
-            ValueError: `ids_need_payloads`.
-        """
-        if self.ids_need_payloads:
-            raise ValueError("originals come back from payloads: map the records")
-        return tuple(column for _, column in map_column(self.mapping.ids, ids, scope).parts if len(column))
-
     def target_scope(self, scope: str | None) -> str | None:
         """The target's scope for records of a source scope, as long as it does not come from payloads."""
         return scope if self.mapping.scope.rule is ScopeRule.NATIVE else None
 
     def original_ids(self, batch: Batch) -> list[tuple[IdKind, Id]]:
         """Source ids of records that were read from the target, in their order.
+
+        Where ids are restored, ids of the originals' kinds are restored ones; ids of other kinds are of records
+        that the application wrote into the source after the earlier migration, which follow the rules.
 
         Raises:
             RefusedId: a record was not written by this migration.
@@ -93,15 +82,21 @@ class RecordMapper:
             if original is None:
                 raise RefusedId(f"record '{id_text(value)}' has no original id in payload field '{ids.field}'")
             return original
-        if ids.restore is not None:
+        if ids.restore is not None and kind in ids.restore.kinds:
             kept = ids.restore
             made = mapped_uuid(kept.namespace, value, kind, scope if kept.scope_field else None, tagged=kept.tagged)
-            return (IdKind.UUID, made) if IdKind.UUID in ids.rules else (IdKind.TEXT, str(made))
-        if ids.rules.get(kind) is IdRule.COPY:
+            uuids = IdKind.UUID in self.mapping.source_schema.ids.kinds
+            return (IdKind.UUID, made) if uuids else (IdKind.TEXT, str(made))
+        return self._unruled(value, kind)
+
+    def _unruled(self, value: Id, kind: IdKind) -> tuple[IdKind, Id]:
+        """The source id that the rules turn into a target id."""
+        rules = self.mapping.ids.rules
+        if rules.get(kind) is IdRule.COPY:
             return kind, value
-        if IdRule.PARSE in ids.rules.values():
+        if IdRule.PARSE in rules.values():
             return IdKind.TEXT, id_text(value)
-        return parse(id_text(value), tuple(ids.rules))
+        return parse(id_text(value), tuple(rules))
 
     def _scopes(self, batch: Batch) -> tuple[list[str | None], dict[int, str]]:
         """The target scope of each row."""
@@ -120,9 +115,9 @@ class RecordMapper:
         }
         return [name if isinstance(name, str) else None for name in found], refused
 
-    def _ids(self, batch: Batch, scopes: Sequence[str | None]) -> MappedIds:
+    def _ids(self, batch: Batch) -> MappedIds:
         if self.mapping.ids.restore is not None:
-            return restore_column(self.mapping.ids, batch.ids, scopes, batch.payloads)
+            return restore_column(self.mapping.ids, batch.ids, batch.payloads)
         return map_column(self.mapping.ids, batch.ids, batch.scope)
 
     def _map_payloads(self, batch: Batch, ids: MappedIds, refused: dict[int, str]) -> list[Payload]:

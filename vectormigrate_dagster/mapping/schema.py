@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.errors import ConfigurationError
+from vectormigrate_dagster.mapping.digested import Digested
 from vectormigrate_dagster.mapping.fields import FieldContext, FieldMapping, Limits, MappedFields, map_fields
 from vectormigrate_dagster.mapping.id_policy import map_ids
 from vectormigrate_dagster.mapping.ids import IdMapping
@@ -57,7 +56,7 @@ class Origin(BaseModel):
         return cls.model_validate(found) if found else cls()
 
 
-class Mapping(BaseModel):
+class Mapping(Digested):
     """What becomes of every record: all that is needed to map, as data.
 
     Args:
@@ -65,8 +64,6 @@ class Mapping(BaseModel):
         target_schema: the collection to create, or the one that is there already.
         drop: keys and vectors (`vector.NAME`) that are left behind.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source_schema: CollectionSchema
     target_schema: CollectionSchema
@@ -79,13 +76,10 @@ class Mapping(BaseModel):
     drop: tuple[str, ...] = ()
     dynamic: bool = True
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what decides how records are written, as hexadecimal text; the same in every process."""
+    def decides(self) -> Any:
+        """See `Digested.decides`."""
         # Settings hold counters and states that change while nothing of the mapping does.
-        content = self.model_dump(mode="json", exclude={"source_schema": {"settings"}, "target_schema": {"settings"}})
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return self.model_dump(mode="json", exclude={"source_schema": {"settings"}, "target_schema": {"settings"}})
 
 
 def map_schema(
@@ -140,6 +134,7 @@ def map_schema(
         marker=origin.vectors,
     )
     id_field = _id_field(source, target_capabilities, profile, vectors, existing)
+    asked, options = options, _without_vectors(options, source)
     keys = _key_rules(options, origin, target_capabilities, id_field=id_field, vectors=vectors)
     context = FieldContext(source, source_capabilities, target_capabilities, options, profile, keys, existing)
     removed = frozenset(_removed(ids, scope))
@@ -164,7 +159,7 @@ def map_schema(
         fields=fields.mappings,
         keys=keys,
         limits=Limits.of(target_capabilities),
-        drop=options.drop,
+        drop=asked.drop,
         dynamic=context.dynamic,
     )
     rows = [*id_rows, *scope_rows, *vectors.rows, *fields.rows, *_added_rows(mapping, context)]
@@ -174,8 +169,9 @@ def map_schema(
 
 def _check_options(options: MappingConfig, source: CollectionSchema, profile: Profile) -> None:
     """Refuse types that do not exist, and names that mean a vector but do not say so."""
+    options_of_vectors = _vector_options(source)
     for name, wanted in options.types.items():
-        known = set(Metric) if name.startswith("vector.") else set(FieldType)
+        known = set(Metric) if name in options_of_vectors else set(FieldType)
         if wanted not in known:
             raise ConfigurationError(
                 f"mapping.types says '{wanted}' for '{name}'; possible are {', '.join(sorted(known))}"
@@ -185,6 +181,23 @@ def _check_options(options: MappingConfig, source: CollectionSchema, profile: Pr
     for name in (*options.drop, *options.rename, *options.types):
         if name in vectors:
             raise ConfigurationError(f"'{name}' under mapping is a vector of the source; write 'vector.{name}'")
+
+
+def _vector_options(source: CollectionSchema) -> frozenset[str]:
+    """The names that mean a vector of the source under `mapping`, even where a payload key has the same name."""
+    return frozenset(f"vector.{vector.name}" for vector in source.vectors)
+
+
+def _without_vectors(options: MappingConfig, source: CollectionSchema) -> MappingConfig:
+    """What the owner asked for payload keys."""
+    vectors = _vector_options(source)
+    return options.model_copy(
+        update={
+            "drop": tuple(key for key in options.drop if key not in vectors),
+            "rename": {key: name for key, name in options.rename.items() if key not in vectors},
+            "types": {key: wanted for key, wanted in options.types.items() if key not in vectors},
+        }
+    )
 
 
 def _id_field(
@@ -208,14 +221,13 @@ def _key_rules(
     options: MappingConfig, origin: Origin, target: Capabilities, *, id_field: str | None, vectors: MappedVectors
 ) -> KeyRules:
     shadowed = set(target.reserved_keys)
-    named = {f"vector.{vector.source}" for vector in vectors.mappings}
     if target.declared_fields:
         # Id, vectors and payload share one space of names.
         shadowed |= {vector.target for vector in vectors.mappings}
         shadowed |= {id_field} if id_field is not None else set()
     return KeyRules(
-        drop=tuple(key for key in options.drop if key not in named),
-        rename={key: name for key, name in {**origin.keys, **options.rename}.items() if key not in named},
+        drop=options.drop,
+        rename={**origin.keys, **options.rename},
         shadowed_before=tuple(sorted(origin.shadowed)),
         shadowed=tuple(sorted(shadowed)),
     )

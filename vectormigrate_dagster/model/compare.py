@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from vectormigrate_dagster.model.batch import Batch, Payload
 from vectormigrate_dagster.model.ids import id_text
-from vectormigrate_dagster.model.vectors import Dense, Mask, Multi, Packed, Sparse, VectorColumn, is_valid
+from vectormigrate_dagster.model.vectors import Dense, Floats, Mask, Multi, Packed, Sparse, VectorColumn, is_valid
 
 _SHOWN_CHARACTERS = 200
 _MISSING = "missing"
@@ -28,15 +28,12 @@ class Tolerance:
     """What is demanded of each vector.
 
     Args:
-        min_cosine: name of a dense vector -> least cosine between what was promised and what is there, for targets
-            that keep only a vector's direction. Every vector that is not named must be equal bit for bit.
+        min_cosine: name of a dense or multi vector -> least cosine between each row that was promised and what is
+            there, for targets that keep only a vector's direction. Every vector that is not named must be equal bit
+            for bit.
     """
 
     min_cosine: Mapping[str, float] = field(default_factory=dict)
-
-    def demand(self, vector: str) -> str:
-        """Whether the vector called `vector` is compared by "angle" or must be "exact"."""
-        return "angle" if vector in self.min_cosine else "exact"
 
 
 EXACT = Tolerance()
@@ -146,7 +143,7 @@ def _vector_differences(name: str, expected: Batch, actual: Batch, tolerance: To
     both = there & here
     if one is None or two is None:
         differ = np.zeros(len(expected), dtype=np.bool_)
-    elif isinstance(one, Dense) and isinstance(two, Dense) and one.dim == two.dim and name in tolerance.min_cosine:
+    elif name in tolerance.min_cosine and isinstance(one, Dense | Multi) and _shape(one) == _shape(two):
         differ = both & (_cosines(one, two) < tolerance.min_cosine[name])
     else:
         differ = both & _rows_that_differ(one, two)
@@ -201,13 +198,32 @@ def _bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(values).view(np.dtype(f"u{values.dtype.itemsize}"))
 
 
-def _cosines(one: Dense, two: Dense) -> npt.NDArray[np.float64]:
+def _cosines(one: VectorColumn, two: VectorColumn) -> npt.NDArray[np.float64]:
+    """Least cosine per record of dense or multi vectors, float64 (n,); -inf where the numbers of rows differ.
+
+    Raises:
+        TypeError: the vectors are of another kind, or of two kinds.
+    """
+    if isinstance(one, Dense) and isinstance(two, Dense):
+        return _row_cosines(one.values, two.values)
+    if not (isinstance(one, Multi) and isinstance(two, Multi)):
+        raise TypeError(f"{type(one).__name__} and {type(two).__name__} vectors have no angle between them")
+    lengths = np.diff(one.offsets)
+    same = np.flatnonzero(lengths == np.diff(two.offsets))
+    least, cosines = np.ones(len(same)), np.full(len(one), -np.inf)
+    record_of_row = np.repeat(np.arange(len(same)), lengths[same])
+    np.minimum.at(least, record_of_row, _row_cosines(one.take(same).values, two.take(same).values))
+    cosines[same] = least
+    return cosines
+
+
+def _row_cosines(one: Floats, two: Floats) -> npt.NDArray[np.float64]:
     """Cosine of each pair of rows, float64 (n,): 1 where bits are equal, -1 where one alone is zero or not finite."""
-    equal = ~_rows_that_differ(one, two)
+    equal = np.all(_bits(one) == _bits(two), axis=1)
     if equal.all():
         return np.ones(len(one))
     with np.errstate(all="ignore"):
-        a, b = one.values.astype(np.float64), two.values.astype(np.float64)
+        a, b = one.astype(np.float64), two.astype(np.float64)
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         cosines = np.einsum("ij,ij->i", a, b) / lengths
     zero = ~a.any(axis=1) & ~b.any(axis=1)
@@ -220,10 +236,12 @@ def _explain(one: VectorColumn, two: VectorColumn, row: int, *, angle: bool) -> 
     if _shape(one) != _shape(two):
         names = [" ".join(str(getattr(part, "__name__", part)) for part in _shape(column)) for column in (one, two)]
         return names, "the vectors are of different kinds"
+    if angle and isinstance(one, Dense | Multi):
+        one, two = one.take([row]), two.take([row])
+        cosine = float(_cosines(one, two)[0])
+        detail = f"the cosine is {cosine:.9f}" if np.isfinite(cosine) else "the numbers of rows differ"
+        return [_shown(column.values.tolist()) for column in (one, two)], detail
     if isinstance(one, Dense | Packed) and isinstance(two, Dense | Packed):
-        if angle and isinstance(one, Dense) and isinstance(two, Dense):
-            cosine = float(_cosines(one.take([row]), two.take([row]))[0])
-            return [_shown(column.values[row].tolist()) for column in (one, two)], f"the cosine is {cosine:.9f}"
         at = np.flatnonzero(_bits(one.values[row]) != _bits(two.values[row]))
         values = [repr(column.values[row][at[0]].item()) for column in (one, two)]
         return values, f"{len(at)} of {one.values.shape[1]} stored components differ, the first at {at[0]}"

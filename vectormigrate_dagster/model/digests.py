@@ -14,8 +14,6 @@ from vectormigrate_dagster.model.vectors import Mask
 Digests = npt.NDArray[np.bytes_]
 """16-byte digests, dtype S16, shape (n,)."""
 
-_MERGE_AT = 64
-
 
 def digests(ids: IdColumn, scope: str | None) -> Digests:
     """One digest per id: the same for the same id in the same scope, whether it is a u64 or an i64."""
@@ -39,17 +37,23 @@ def _bytes(value: int | uuid.UUID | str) -> bytes:
 
 
 class DigestSet:
-    """A growing set of digests in a few sorted arrays."""
+    """A growing set of digests in a few sorted arrays.
+
+    Each array is at least twice as long as the next, so that n digests are moved about log n times each, and a look-up
+    visits about log n arrays.
+    """
 
     def __init__(self) -> None:
         self._parts: list[Digests] = []
 
     def add(self, new: Digests) -> None:
         """Add digests; those that are there already do not matter."""
-        if len(new):
-            self._parts.append(np.unique(new))
-        if len(self._parts) >= _MERGE_AT:
-            self.sorted()
+        if len(new) == 0:
+            return
+        self._parts.append(np.unique(new))
+        while len(self._parts) > 1 and len(self._parts[-2]) < 2 * len(self._parts[-1]):
+            last = self._parts.pop()
+            self._parts[-1] = _merged(self._parts[-1], last)
 
     def contains(self, wanted: Digests) -> Mask:
         """Which of `wanted` are in the set: bool (n,)."""
@@ -67,3 +71,13 @@ class DigestSet:
 
     def __len__(self) -> int:
         return len(self.sorted())
+
+
+def _merged(one: Digests, two: Digests) -> Digests:
+    """Both sorted arrays as one, each digest once."""
+    if len(one) < len(two):
+        one, two = two, one
+    at = np.searchsorted(one, two)
+    new = one[np.minimum(at, len(one) - 1)] != two
+    merged: Digests = np.insert(one, at[new], two[new])
+    return merged

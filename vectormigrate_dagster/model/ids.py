@@ -118,11 +118,6 @@ class IdColumn:
             return True
         return bool(pc.all(pc.less(self.array[:-1], self.array[1:])).as_py())
 
-    @classmethod
-    def concat(cls, columns: Sequence[IdColumn]) -> IdColumn:
-        """One column out of several of the same kind (at least one)."""
-        return cls(columns[0].kind, pa.concat_arrays([c.array for c in columns]))
-
     def _python(self, value: Any) -> Id:
         result: Id = uuid.UUID(bytes=value) if self.kind is IdKind.UUID else value
         return result

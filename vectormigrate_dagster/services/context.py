@@ -12,7 +12,7 @@ import dagster as dg
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.defs.home import open_home
+from vectormigrate_dagster.defs.home import open_home, refusals_folder
 from vectormigrate_dagster.migration_file import find_migration
 
 
@@ -38,7 +38,7 @@ class Context:
 
     def refusals(self, migration_id: str) -> Path:
         """The folder that lists records that were not moved, a file for each partition that has some."""
-        return self.home / "vectormigrate" / migration_id / "refused"
+        return refusals_folder(self.home, migration_id)
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:

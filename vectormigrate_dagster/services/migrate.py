@@ -13,13 +13,15 @@ import dagster as dg
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.automation import open_partitions
+from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease
 from vectormigrate_dagster.defs.planning import require_current, sync_keys
 from vectormigrate_dagster.defs.signals import graceful, stop_requested
-from vectormigrate_dagster.defs.state import now
-from vectormigrate_dagster.errors import ConfigurationError, LeaseHeld, NotSo, Stopped, VectorMigrateError
+from vectormigrate_dagster.defs.state import PlanSummary, now
+from vectormigrate_dagster.defs.validating import count_migration
+from vectormigrate_dagster.errors import ConfigurationError, LeaseHeld, NotSo, Stopped, ValidationFailed
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.models import Status
@@ -63,16 +65,16 @@ def migrate(
     _check_workers(migration, workers)
     overrides = {"batch_size": batch_size, "max_retries": max_retries, "validate_every": validate_every}
     with context.instance() as instance:
+        report_dead_runs(instance, migration.id)
         log = MigrationLog(instance, migration.id)
         if dry_run:
-            plan = ensure_plan(instance, migration)
+            ensure_plan(instance, migration)
         else:
             work = _Work(instance, migration, {name: value for name, value in overrides.items() if value is not None})
             with graceful(), _at_work(instance, migration.id):
                 _watch(work, log, migration, progress)
-            plan = log.require_plan()
         log.refresh()
-        return status_of(log, migration, plan)
+        return status_of(log, migration, log.summary())
 
 
 class _Work:
@@ -89,7 +91,7 @@ class _Work:
         self._ops = {"load_batches": overrides} if overrides else None
         self._log = MigrationLog(instance, migration.id)
         self._began = now()
-        self._failed: dict[str, VectorMigrateError] = {}
+        self._failed: dict[str, ValidationFailed] = {}
 
     def run(self) -> None:
         """Load until every partition is done or has failed once.
@@ -101,7 +103,9 @@ class _Work:
             plan = self._load_all()
             if self._wait_for_others(plan):
                 break
-        if self._failed:
+        if not self._failed:
+            self._check_counts(plan)
+        else:
             key, error = next(iter(self._failed.items()))
             raise NotSo(f"{len(self._failed)} of {len(plan.splits)} partitions failed; '{key}': {error}")
 
@@ -144,10 +148,22 @@ class _Work:
         except LeaseHeld:
             # Another process took it in between; its state is looked at again.
             return
-        except VectorMigrateError as error:
-            if error.exit_code in (3, 130):
-                raise
+        except ValidationFailed as error:
+            # The records of other partitions may well be right.
             self._failed[key] = error
+
+    def _check_counts(self, plan: Plan) -> None:
+        """Compare what both sides hold with what was accounted for.
+
+        Raises:
+            ValidationFailed: a scan missed records, or one side was written to meanwhile.
+        """
+        result = count_migration(self._instance, self._migration, self._source, self._target, plan)
+        if not result.passed:
+            raise ValidationFailed(
+                f"every partition is done, but {result.statement}; was a side written to meanwhile? "
+                f"'vectormigrate validate {self._migration.id} --full' names the records"
+            )
 
     def _check_stop(self) -> None:
         if stop_requested():
@@ -161,9 +177,9 @@ def _watch(work: _Work, log: MigrationLog, migration: Migration, progress: Progr
     """Run `work` and report progress until it ends."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="migrate") as pool:
         future: Future[None] = pool.submit(work.run)
-        plan: Plan | None = None
+        plan: PlanSummary | None = None
         while wait([future], timeout=_REFRESH_SECONDS).not_done:
-            plan = plan or log.plan()
+            plan = plan or log.summary()
             if progress is not None:
                 log.refresh()
                 progress(status_of(log, migration, plan))

@@ -8,8 +8,7 @@ from typing import Literal
 from vectormigrate_dagster.config import EndpointConfig, Migration
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease
-from vectormigrate_dagster.defs.state import PartitionState, ValidationState, now
-from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.defs.state import PartitionState, PlanSummary, ValidationState, now
 from vectormigrate_dagster.migration_file import load_folder
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.models import (
@@ -32,7 +31,7 @@ def status(context: Context, migration_id: str) -> Status:
     migration = context.migration(migration_id)
     with context.instance() as instance:
         log = MigrationLog(instance, migration.id)
-        plan = log.plan()
+        plan = log.summary()
         log.refresh()
         return status_of(log, migration, plan)
 
@@ -62,7 +61,7 @@ def list_migrations(
     )
 
 
-def status_of(log: MigrationLog, migration: Migration, plan: Plan | None) -> Status:
+def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None) -> Status:
     """The status from a log that was refreshed."""
     source, target = endpoint_document(migration.source), endpoint_document(migration.target)
     if plan is None:
@@ -99,7 +98,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: Plan | None) -> Sta
         rate_per_second=None if rate is None else round(rate, 1),
         eta_seconds=None if rate is None else round(left / rate, 1),
         partitions=PartitionCounts(
-            total=len(plan.splits),
+            total=len(plan.keys),
             done=sum(state.state == "done" for state in states.values()),
             failed=sum(state.state in ("failed", "lost") for state in states.values()),
             running=len(running),
@@ -109,7 +108,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: Plan | None) -> Sta
         vanished=sum(state.vanished for state in states.values()),
         source=source,
         target=target,
-        loss=LossCounts(**plan.loss.counts()),
+        loss=LossCounts(**plan.changes),
         validation=_validation(validation),
         last_error=_last_error(states),
         stale_seconds=_age(states, validation),
@@ -123,7 +122,7 @@ def endpoint_document(config: EndpointConfig) -> EndpointDocument:
 
 
 def _listed(log: MigrationLog, migration: Migration) -> ListedMigration:
-    plan = log.plan()
+    plan = log.summary()
     log.refresh()
     progress = status_of(log, migration, plan)
     return ListedMigration(
@@ -134,12 +133,12 @@ def _listed(log: MigrationLog, migration: Migration) -> ListedMigration:
     )
 
 
-def _status(plan: Plan, states: dict[str, PartitionState], *, at_work: bool) -> MigrationStatus:
+def _status(plan: PlanSummary, states: dict[str, PartitionState], *, at_work: bool) -> MigrationStatus:
     if at_work:
         return "in_progress"
     if not states:
         return "planned"
-    if len(states) == len(plan.splits) and all(state.state == "done" for state in states.values()):
+    if len(states) == len(plan.keys) and all(state.state == "done" for state in states.values()):
         return "completed"
     if any(state.state in ("failed", "lost") for state in states.values()):
         return "failed"
@@ -152,7 +151,7 @@ def _phase(word: MigrationStatus, validation: ValidationState | None) -> str:
     return "load"
 
 
-def _progress(word: MigrationStatus, moved: int, settled: int, plan: Plan) -> Progress:
+def _progress(word: MigrationStatus, moved: int, settled: int, plan: PlanSummary) -> Progress:
     if word == "completed" and settled >= plan.source_records:
         return Progress(total_records=plan.source_records, migrated_records=moved, percentage=100.0)
     return Progress.of(moved, max(plan.source_records, moved))

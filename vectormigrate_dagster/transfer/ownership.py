@@ -31,22 +31,19 @@ class OwnershipLog:
     """The log of one partition; safe to use from several threads of one process.
 
     Args:
-        folder: is created if it is not there; entries that are there count.
+        folder: entries that are there count. It is created, and rid of what a crash left, by the first entry that is
+            recorded: a log that is only read never changes what another process may be writing.
 
     Raises:
-        StorageFailed: the folder cannot be written, or an entry in it is damaged.
+        StorageFailed: the folder cannot be read, or an entry in it is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
         self._known = DigestSet()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.glob(f"*{_UNFINISHED}"):
-                left.unlink()
-        except OSError as error:
-            raise StorageFailed(f"the ownership log '{folder}' cannot be opened: {error}") from error
+        self._torn: Path | None = None
+        self._prepared = False
         self._next = self._load()
 
     def wrote(self, ids: IdColumn, scope: str | None) -> Mask:
@@ -88,6 +85,7 @@ class OwnershipLog:
                 return
             path = self.folder / f"{self._next:08d}.{form}.parquet"
             try:
+                self._prepare()
                 _write_durably(path, batch.take(new))
             except OSError as error:
                 raise StorageFailed(
@@ -96,6 +94,18 @@ class OwnershipLog:
                 ) from error
             self._next += 1
             self._known.add(keys[new])
+
+    def _prepare(self) -> None:
+        """Before the first write: make the folder and remove what a crash left there."""
+        if self._prepared:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(f"*{_UNFINISHED}"):
+            left.unlink()
+        if self._torn is not None:
+            self._torn.unlink(missing_ok=True)
+            self._torn = None
+        self._prepared = True
 
     def _load(self) -> int:
         """Read all entries; return the number of the next one."""
@@ -111,13 +121,19 @@ class OwnershipLog:
                         "our records from others; restore it, or start with an empty target"
                     ) from error
                 # A disk that lost power may keep the name and lose the end. Nothing was sent after such an entry.
-                path.replace(path.with_suffix(_UNFINISHED))
+                self._torn = path
                 return _number(path)
         return _number(paths[-1]) + 1 if paths else 0
 
     def _files(self, *forms: str) -> list[Path]:
-        found = [path for path in self.folder.iterdir() if (match := _NAME.fullmatch(path.name)) and match[2] in forms]
-        return sorted(found)
+        try:
+            paths = list(self.folder.iterdir())
+        except FileNotFoundError:
+            return []  # nothing was recorded yet
+        except OSError as error:
+            raise StorageFailed(f"the ownership log '{self.folder}' cannot be opened: {error}") from error
+        named = [path for path in paths if (match := _NAME.fullmatch(path.name)) and match[2] in forms]
+        return sorted(path for path in named if path != self._torn)
 
 
 def _number(path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -78,7 +78,7 @@ def transfer_split(
     stop: Callable[[], bool] = lambda: False,
     verify_every: int = 0,
     tolerance: Tolerance = EXACT,
-) -> Iterator[Checkpoint]:
+) -> Generator[Checkpoint]:
     """Move the records of a split that come after `after`; yield a checkpoint per page, in order.
 
     A checkpoint is yielded when its page and all pages before it are acknowledged. Work goes on in threads

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,11 +22,12 @@ from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.throttle import Sleep, Throttle
 
 OnConflict = Literal["fail", "skip", "overwrite"]
+Rows = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 _VERIFIED_RECORDS = 20
 _REFUSES_ALL = 100
-"""Refusals in a row that name no record, nothing accepted between them: taken for a fault of the target."""
+"""Refusals in a row that name no record, nothing of any batch accepted between: taken for a fault of the target."""
 
 _NAMED = 5
 
@@ -71,6 +74,8 @@ class BatchWriter:
         self._ownership = ownership
         self._tolerance = tolerance
         self._sleep = sleep
+        self._lock = threading.Lock()
+        self._refused_in_a_row = 0
 
     def write(self, batch: Batch, *, verify: int | None = None) -> Written:
         """Write a batch; return when the target has accepted all of it but what it refused.
@@ -121,34 +126,50 @@ class BatchWriter:
     def _send(self, batch: Batch) -> list[Refusal]:
         """Write all records; return those that were refused."""
         refused: list[Refusal] = []
-        accepted = False
-        waiting = [batch] if len(batch) else []
+        waiting = [np.arange(len(batch), dtype=np.int64)]
         while waiting:
-            part = waiting.pop()
-            piece, answer = self._retry(partial(self._attempt, part))
-            if len(piece) < len(part):
-                waiting.append(part.take(np.arange(len(piece), len(part))))
+            rows = waiting.pop()
+            if len(rows) == 0:
+                continue
+            piece, answer = self._retry(partial(self._attempt, batch, rows))
+            sent, rest = rows[: len(piece)], rows[len(piece) :]
+            waiting.append(rest)
             if isinstance(answer, InvalidRecord):
                 at_fault, again = _isolate(piece, answer)
                 refused += at_fault
-                waiting += again
-                if not accepted and not answer.ids and len(refused) >= _REFUSES_ALL:
-                    raise DatabaseError(
-                        f"{self._target.endpoint} refused {len(refused)} records in a row and accepted none, so the "
-                        f"records are hardly to blame: {answer.reason}; mend that, then run the migration again"
-                    ) from answer
+                waiting += [sent[chosen] for chosen in again]
+                self._note_refusals(len(at_fault), answer)
             else:
                 refused += answer
-                accepted = True
+                if len(answer) < len(piece):
+                    self._note_acceptance()
         return refused
 
-    def _attempt(self, part: Batch) -> tuple[Batch, list[Refusal] | InvalidRecord]:
-        """Send as much of the front of `part` as fits into one write now."""
+    def _note_refusals(self, records: int, error: InvalidRecord) -> None:
+        """Count refusals that name no record, of all threads; raise once there are too many in a row."""
+        if error.ids:
+            return
+        with self._lock:
+            self._refused_in_a_row += records
+            in_a_row = self._refused_in_a_row
+        if in_a_row >= _REFUSES_ALL:
+            raise DatabaseError(
+                f"{self._target.endpoint} refused {in_a_row} records in a row and accepted none between them, so the "
+                f"records are hardly to blame: {error.reason}; mend that, then run the migration again"
+            ) from error
+
+    def _note_acceptance(self) -> None:
+        with self._lock:
+            self._refused_in_a_row = 0
+
+    def _attempt(self, batch: Batch, rows: Rows) -> tuple[Batch, list[Refusal] | InvalidRecord]:
+        """Send as much of the front of `rows` as fits into one write now."""
         size = self._throttle.batch.records
         limits = self._target.capabilities
-        fitting = limits.max_batch_bytes * len(part) // max(1, part.nbytes)
-        count = max(1, min(size, limits.max_batch_records, fitting))
-        piece = part if count >= len(part) else part.take(np.arange(count))
+        fitting = limits.max_batch_bytes * len(batch) // max(1, batch.nbytes)
+        piece = _front(batch, rows, min(size, limits.max_batch_records, fitting))
+        while len(piece) > 1 and piece.nbytes > limits.max_batch_bytes:  # records are of different sizes
+            piece = _front(batch, rows, len(piece) // 2)
         try:
             answer = self._target.upsert(piece)
         except Throttled:
@@ -177,20 +198,25 @@ class BatchWriter:
         return self._throttle.target.call(function, sleep=self._sleep)
 
 
-def _isolate(piece: Batch, error: InvalidRecord) -> tuple[list[Refusal], list[Batch]]:
-    """Narrow a refusal of a whole piece down: records at fault, and parts that are to be sent again.
+def _front(batch: Batch, rows: Rows, count: int) -> Batch:
+    """The records at the first `count` of `rows`, at least one; the batch itself if that is all of it."""
+    chosen = rows[: max(1, count)]
+    return batch if len(chosen) == len(batch) else batch.take(chosen)
+
+
+def _isolate(piece: Batch, error: InvalidRecord) -> tuple[list[Refusal], list[Rows]]:
+    """Narrow a refusal of a whole piece down: records at fault, and rows of the piece that are to be sent again.
 
     Records that the error names are taken at its word, unless it names all; otherwise the piece is halved.
     """
     texts = [id_text(value) for value in piece.ids.to_pylist()]
-    named = {text for text in texts if text in set(error.ids)}
+    named = set(texts) & set(error.ids)
     if len(piece) == 1 or 0 < len(named) < len(piece):
         at_fault = named or set(texts)
-        rest = _without(piece, at_fault)
-        refusals = [Refusal(text, error.reason, piece.scope) for text in texts if text in at_fault]
-        return refusals, [rest] if len(rest) else []
-    middle = len(piece) // 2
-    return [], [piece.take(np.arange(middle, len(piece))), piece.take(np.arange(middle))]
+        rest = np.array([row for row, text in enumerate(texts) if text not in at_fault], dtype=np.int64)
+        return [Refusal(text, error.reason, piece.scope) for text in texts if text in at_fault], [rest]
+    first, second = np.array_split(np.arange(len(piece), dtype=np.int64), 2)
+    return [], [second, first]
 
 
 def _without(batch: Batch, texts: set[str]) -> Batch:

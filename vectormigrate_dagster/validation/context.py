@@ -30,7 +30,8 @@ class Exceptions:
         refused_ids: scope and id in the source, as text, of the records that the target refused. Those that the
             mapping refuses it refuses again.
         ours: which records of the target this migration wrote, such as `OwnershipLog.wrote`; None is all of them.
-            Others (left alone with `on_conflict: skip`) must be there, but are not compared.
+            Others (left alone with `on_conflict: skip`) must be there, but are not compared; and only others can have
+            stood there before.
     """
 
     refused: int = 0

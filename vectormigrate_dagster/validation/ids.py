@@ -8,16 +8,50 @@ from collections.abc import Iterator
 import numpy as np
 
 from vectormigrate_dagster.databases import Source
-from vectormigrate_dagster.model import Batch, id_text
+from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.digests import Digests, DigestSet, digests
 from vectormigrate_dagster.transfer.reader import read_split
-from vectormigrate_dagster.validation.context import Context
+from vectormigrate_dagster.validation.check import Check
+from vectormigrate_dagster.validation.context import Context, Exceptions
 from vectormigrate_dagster.validation.report import SHOWN, Finding, TierResult
 
 _SPLIT_RECORDS = 1_000_000
 
 
-class IdCheck:
+class _Extras:
+    """Ids of the target that were not promised: ours are wrong, others may have stood there before."""
+
+    def __init__(self, known: Exceptions) -> None:
+        self._known = known
+        self._ours = self._others = 0
+        self._named_ours: list[Finding] = []
+        self._named_others: list[Finding] = []
+
+    def add(self, ids: IdColumn, scope: str | None) -> None:
+        """Note ids that were not promised."""
+        ours = np.zeros(len(ids), np.bool_) if self._known.ours is None else self._known.ours(ids, scope)
+        self._ours += int(ours.sum())
+        self._others += int((~ours).sum())
+        for named, mask in ((self._named_ours, ours), (self._named_others, ~ours)):
+            shown = np.flatnonzero(mask)[: SHOWN - len(named)]
+            named += [Finding.surplus(id_text(value), scope) for value in ids.take(shown).to_pylist()]
+
+    @property
+    def unexpected(self) -> int:
+        """How many cannot have stood there before."""
+        return self._ours + self._too_many_others
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The first few; others only if they are more than stood there before, for nobody knows which of them did."""
+        return self._named_ours + (self._named_others if self._too_many_others else [])
+
+    @property
+    def _too_many_others(self) -> int:
+        return max(0, self._others - self._known.pre_existing)
+
+
+class IdCheck(Check):
     """Collects the ids that were promised, then compares them with those that a scan of the target finds."""
 
     def __init__(self, context: Context) -> None:
@@ -34,18 +68,15 @@ class IdCheck:
         """Scan the target and compare."""
         started = time.monotonic()
         found = DigestSet()
-        records = extra = 0
-        findings: list[Finding] = []
+        records = 0
+        extras = _Extras(self._context.exceptions)
         for batch in self._scan_target():
             keys = digests(batch.ids, batch.scope)
             found.add(keys)
             records += len(batch)
-            others = np.flatnonzero(~self._promised.contains(keys))
-            extra += len(others)
-            shown = others[: max(0, SHOWN - len(findings))]
-            findings += [Finding.surplus(id_text(value), batch.scope) for value in batch.ids.take(shown).to_pylist()]
+            extras.add(batch.ids.take(np.flatnonzero(~self._promised.contains(keys))), batch.scope)
         missing = np.setdiff1d(self._promised.sorted(), found.sorted(), assume_unique=True)
-        unexpected = max(0, extra - self._context.exceptions.pre_existing)
+        unexpected = extras.unexpected
         collisions, twice = self._records - len(self._promised), records - len(found)
         clean = not (len(missing) or unexpected or collisions or twice)
         return TierResult(
@@ -56,7 +87,7 @@ class IdCheck:
             missing=len(missing),
             extra=unexpected,
             statement=self._statement(len(missing), unexpected, collisions, twice),
-            differences=() if clean else tuple([*self._name(missing), *findings][:SHOWN]),
+            differences=() if clean else tuple([*self._name(missing), *extras.findings][:SHOWN]),
             seconds=time.monotonic() - started,
         )
 

@@ -11,21 +11,23 @@ import numpy as np
 
 from vectormigrate_dagster.model import Batch, id_text
 from vectormigrate_dagster.model.compare import Comparison, compare
+from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.context import Context
 from vectormigrate_dagster.validation.report import SHOWN, Finding, TierResult, share_text
+from vectormigrate_dagster.validation.sample import Sample
 
 
-class RecordCheck:
+class RecordCheck(Check):
     """Fetches promised records from the target by id and compares them.
 
     Args:
-        sampled: whether what is added is a random sample, for the statement.
+        sample: how what is added was drawn, for the statement; None says that everything is added.
     """
 
-    def __init__(self, context: Context, *, sampled: bool) -> None:
+    def __init__(self, context: Context, sample: Sample | None = None) -> None:
         self._context = context
-        self._sampled = sampled
-        self._checked = self._mismatched = self._missing = self._extra = 0
+        self._sample = sample
+        self._checked = self._mismatched = self._missing = self._extra = self._left_alone = 0
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
         self._seconds = 0.0
@@ -42,14 +44,7 @@ class RecordCheck:
         """What came out."""
         context = self._context
         wrong = self._mismatched + self._missing
-        statement = share_text(wrong, self._checked, sampled=self._sampled)
         empty = self._checked == 0
-        if empty:
-            statement = (
-                "both collections are empty" if context.both_empty else "no record was compared, so nothing is proven"
-            )
-        elif self._missing:
-            statement += f" ({self._missing:,} are missing)"
         return TierResult(
             tier="records",
             passed=wrong == 0 and self._extra == 0 and (not empty or context.both_empty),
@@ -57,11 +52,23 @@ class RecordCheck:
             mismatched=self._mismatched,
             missing=self._missing,
             extra=self._extra,
-            statement=statement,
+            statement=self._statement(wrong),
             differences=tuple(self._findings),
             counts=dict(self._counts.most_common()),
             seconds=self._seconds,
         )
+
+    def _statement(self, wrong: int) -> str:
+        sample = self._sample
+        left = f"; {self._left_alone:,} of somebody else's were left alone" if self._left_alone else ""
+        if self._checked == 0:
+            empty = self._context.both_empty
+            return "both collections are empty" if empty else f"no record was compared, so nothing is proven{left}"
+        if sample is None or sample.complete:
+            text = f"{wrong:,} of {self._checked:,} differ; all were compared"
+        else:
+            text = share_text(wrong, self._checked, runs=sample.runs, at_random=sample.random_runs)
+        return text + (f" ({self._missing:,} are missing)" if self._missing else "") + left
 
     def _compare(self, expected: Batch) -> None:
         context = self._context
@@ -69,7 +76,7 @@ class RecordCheck:
         found = context.throttle.target.call(fetch)
         comparison = compare(expected, found.batch, tolerance=context.tolerance)
         if context.exceptions.ours is not None:
-            comparison = _only(comparison, context.written(expected))
+            comparison = self._only(comparison, context.written(expected))
         self._checked += comparison.checked
         self._mismatched += comparison.mismatched
         self._missing += len(comparison.missing)
@@ -81,8 +88,10 @@ class RecordCheck:
         findings += [Finding.of(difference, expected.scope) for difference in comparison.differences]
         self._findings += findings[:room]
 
-
-def _only(comparison: Comparison, ours: Batch) -> Comparison:
-    """The comparison without differences of records that somebody else wrote; missing is missing all the same."""
-    texts = {id_text(value) for value in ours.ids.to_pylist()}
-    return replace(comparison, differences=tuple(d for d in comparison.differences if d.id in texts))
+    def _only(self, comparison: Comparison, ours: Batch) -> Comparison:
+        """The comparison without records that are there and are somebody else's; missing is missing all the same."""
+        texts = {id_text(value) for value in ours.ids.to_pylist()}
+        checked = len(ours) + sum(text not in texts for text in comparison.missing)
+        self._left_alone += comparison.checked - checked
+        differences = tuple(difference for difference in comparison.differences if difference.id in texts)
+        return replace(comparison, checked=checked, differences=differences)

@@ -144,9 +144,26 @@ def _at_most(failures: int, checked: int, share: float) -> float:
     )
 
 
-def share_text(failures: int, checked: int, *, sampled: bool) -> str:
-    """The sentence "0 of 1,000 differ: at most 0.30 % wrong at 95 % confidence"."""
+def share_text(failures: int, checked: int, *, runs: int = 0, at_random: int = 0) -> str:
+    """The sentence "0 of 1,000 differ: at most 0.30 % wrong at 95 % confidence".
+
+    Neighbours are not independent, so that records which were read in runs bound the share of runs, not of records.
+
+    Args:
+        failures: records that differ.
+        checked: records that were compared.
+        runs: runs of neighbours that they were read in; 0 if each was drawn by itself.
+        at_random: how many of the runs are from random places.
+    """
     text = f"{failures:,} of {checked:,} differ"
-    if not sampled:
-        return f"{text}; all were compared"
-    return f"{text}: at most {100 * upper_bound(failures, checked):.2f} % wrong at 95 % confidence"
+    if runs == 0:
+        return f"{text}: at most {100 * upper_bound(failures, checked):.2f} % wrong at 95 % confidence"
+    text += f", in {runs:,} runs of neighbours"
+    if at_random == 0:
+        return f"{text} from fixed places (the ids have no random ones), so no bound on the others follows"
+    text += " from random places" if at_random == runs else f", {at_random:,} of them from random places"
+    if failures:
+        return text
+    return (
+        f"{text}: at most {100 * upper_bound(0, at_random):.2f} % of such runs hold a wrong record at 95 % confidence"
+    )

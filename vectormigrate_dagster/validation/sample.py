@@ -19,6 +19,9 @@ READ_ALL_BELOW = 50_000
 """Collections up to this size are read whole, so that every record is equally likely."""
 
 _RUN = 10
+_READ_PER_KEPT = 20
+"""Records of a split that are read for each one that is kept, at most; beyond that, runs are read instead."""
+
 _HIGHEST = {IdKind.U64: 2**64 - 1, IdKind.I64: 2**63 - 1, IdKind.UUID: 2**128 - 1}
 
 
@@ -29,10 +32,22 @@ class Sample:
     Args:
         parts: the records, in the order in which they were met.
         complete: these are all there are.
+        runs: runs of neighbours that they were read in; 0 if each record was drawn by itself.
+        random_runs: runs of a place that was random and led to no run before it; only these bound anything.
     """
 
     parts: tuple[Batch, ...]
     complete: bool
+    runs: int = 0
+    random_runs: int = 0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbours, and whether chance alone led to them."""
+
+    batch: Batch
+    at_random: bool
 
 
 class Reservoir:
@@ -57,10 +72,10 @@ class Reservoir:
         if sum(len(part) for part, _ in self._kept) > 2 * self._size:
             self._prune()
 
-    def sample(self, *, of_everything: bool = True) -> Sample:
-        """The records that were kept; `of_everything` says that no record did not pass by."""
+    def sample(self) -> Sample:
+        """The records that were kept; complete if those are all that passed by."""
         self._prune()
-        return Sample(tuple(part for part, _ in self._kept), of_everything and self._limit == 1.0)
+        return Sample(tuple(part for part, _ in self._kept), self._limit == 1.0)
 
     def _prune(self) -> None:
         keys = np.concatenate([keys for _, keys in self._kept]) if self._kept else np.zeros(0)
@@ -79,34 +94,50 @@ def draw(context: Context, size: int, *, seed: int) -> Sample:
     """
     if context.source_records <= READ_ALL_BELOW:
         return _kept(context, context.read(), size, seed=seed)
-    return _kept(context, _runs(context, size, seed=seed), size, seed=seed, of_everything=False)
+    return _promised_runs(context, _runs(context, size, seed=seed), size)
 
 
 def draw_split(context: Context, split: Split, size: int, *, seed: int) -> Sample:
     """Draw about `size` promised records of one split; empty only if nothing is promised of the whole split.
 
-    Splits that are small, of unknown size, or of text ids are read whole; of others, runs are read from random
-    places between the first and the last id.
+    Splits that are small, of unknown size, or of text ids are read whole; of those of more than 20 times `size`, runs
+    are read from random places between the first and the last id.
     """
-    if split.records > READ_ALL_BELOW and split.kind is not IdKind.TEXT:
-        places = _places(context, split, math.ceil(size / _RUN), seed=seed)
-        sample = _kept(context, places, size, seed=seed, of_everything=False)
+    if split.records > min(READ_ALL_BELOW, _READ_PER_KEPT * size) and split.kind is not IdKind.TEXT:
+        sample = _promised_runs(context, _places(context, split, math.ceil(size / _RUN), seed=seed), size)
         if sample.parts:
             return sample
     return _kept(context, read_split(context.source, split, throttle=context.throttle), size, seed=seed)
 
 
-def _kept(context: Context, batches: Iterator[Batch], size: int, *, seed: int, of_everything: bool = True) -> Sample:
+def _kept(context: Context, batches: Iterator[Batch], size: int, *, seed: int) -> Sample:
     """What a reservoir keeps of everything that is promised of `batches`."""
     reservoir = Reservoir(size, seed=seed)
     for batch in batches:
         for part in context.promised(batch):
             reservoir.add(part)
-    return reservoir.sample(of_everything=of_everything)
+    return reservoir.sample()
 
 
-def _places(context: Context, split: Split, count: int, *, seed: int) -> Iterator[Batch]:
-    """Yield short runs from random places of a split of numeric or UUID ids, no record twice."""
+def _promised_runs(context: Context, runs: Iterator[_Run], size: int) -> Sample:
+    """What is promised of whole runs, as many as it takes to have `size` records."""
+    parts: list[Batch] = []
+    number = at_random = 0
+    for run in runs:
+        promised = list(context.promised(run.batch))
+        parts += promised
+        number += bool(promised)
+        at_random += bool(promised) and run.at_random
+        if sum(map(len, parts)) >= size:
+            break
+    return Sample(tuple(parts), complete=False, runs=number, random_runs=at_random)
+
+
+def _places(context: Context, split: Split, count: int, *, seed: int) -> Iterator[_Run]:
+    """Yield short runs from random places of a split of numeric or UUID ids, no record twice.
+
+    Where a place leads to records that were read already, the run goes on after them and is not random.
+    """
     beginning = _first(context, split, None)
     if beginning is None:
         return
@@ -117,13 +148,16 @@ def _places(context: Context, split: Split, count: int, *, seed: int) -> Iterato
     for place in sorted(chance.randint(low, high) for _ in range(count)):
         batch = _first(context, split, _before(split.kind, max(place, reached + 1)))
         if batch is not None:
+            at_random = place > reached
             reached = _number(batch.ids[len(batch) - 1])
-            yield batch
+            yield _Run(batch, at_random)
 
 
 def _last_number(context: Context, split: Split, low: int) -> int:
     """The last id of a split that holds the id `low`, found by halving: at most 128 short reads."""
     high = _number(split.upper) if split.upper is not None else _HIGHEST[split.kind]
+    if _first(context, split, _before(split.kind, high)) is not None:
+        return high  # as in most plans, which cut after an id that is there
     while low < high:
         middle = (low + high + 1) // 2
         batch = _first(context, split, _before(split.kind, middle))
@@ -141,24 +175,30 @@ def _before(kind: IdKind, number: int) -> str | None:
     return id_text(uuid.UUID(int=number - 1) if kind is IdKind.UUID else number - 1)
 
 
-def _runs(context: Context, size: int, *, seed: int) -> Iterator[Batch]:
-    """Yield a short run of records from a random place of each of about size/10 equal pieces of the id space."""
+def _runs(context: Context, size: int, *, seed: int) -> Iterator[_Run]:
+    """Yield a short run of records from each of about size/10 equal pieces of the id space, in random order.
+
+    Text ids have no random place in between, and neither has a piece that is open on one side: those begin at the
+    beginning.
+    """
     chance = random.Random(seed)  # noqa: S311  # a sample, not a secret
     scopes = [scope for scope in context.scopes if scope is not None]
     records = math.ceil(context.source_records * _RUN / size)
-    pieces = context.throttle.source.call(lambda: context.source.plan_splits(records, scopes or None))
+    pieces = list(context.throttle.source.call(lambda: context.source.plan_splits(records, scopes or None)))
+    chance.shuffle(pieces)
     for piece in pieces:
         start = _between(piece, chance)
         batch = _first(context, piece, start)
+        at_random = start is not None and batch is not None
         if batch is None and start is not None:
             batch = _first(context, piece, None)
         if batch is not None:
-            yield batch
+            yield _Run(batch, at_random)
 
 
 def _first(context: Context, piece: Split, after: str | None) -> Batch | None:
     pages = read_split(context.source, piece, throttle=context.throttle, after=after, batch_records=_RUN)
-    return next(pages, None)
+    return next((page for page in pages if len(page)), None)  # a page is empty if all of it has vanished
 
 
 def _between(split: Split, chance: random.Random) -> str | None:

@@ -3,20 +3,23 @@
 The truth is ours: every promised vector is scored against every query while the source is scanned, a batch at a
 time. Databases are asked first, so that one scan gives both the best scores and the true scores of their answers;
 an answer counts when its true score is at least the k-th best one, so ties may be broken in any way.
+Records of somebody else may stand in the target too; those among the answers are fetched and scored like ours.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases import Hits
-from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind, Metric, Packed, id_text, is_valid
+from vectormigrate_dagster.model import Batch, Dense, Id, IdColumn, IdKind, Metric, Packed, id_text, is_valid
 from vectormigrate_dagster.model.digests import Digests, digests
+from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.context import Context
 from vectormigrate_dagster.validation.report import TierResult
 from vectormigrate_dagster.validation.sample import Reservoir
@@ -115,7 +118,7 @@ def _keys(ids: IdColumn) -> Digests:
     return digests(IdColumn.of(IdKind.TEXT, map(id_text, ids.to_pylist())), None)
 
 
-class SearchCheck:
+class SearchCheck(Check):
     """Asks both databases, then learns the truth from the batches that are added.
 
     Args:
@@ -133,16 +136,22 @@ class SearchCheck:
             hits = context.throttle.target.call(
                 _asking(context.target.search, settings, settings.vector, queries, scope)
             )
-            self._truths[scope] = Truth(queries, settings.metric, settings.k, hits.ids)
+            truth = self._truths[scope] = Truth(queries, settings.metric, settings.k, hits.ids)
+            for batch in _foreign(context, hits, described.ids.kinds, scope):
+                self._learn(truth, batch)
         self._source_truths: dict[str | None, Truth] = {}
         self._ask_source()
 
     def add(self, part: Batch) -> None:
         """Learn from a promised batch."""
         truth = self._truths.get(part.scope)
-        column = part.vectors.get(self._settings.vector)
-        if truth is not None and isinstance(column, Dense | Packed):
-            truth.add(part.ids, column)
+        if truth is not None:
+            self._learn(truth, self._context.written(part))
+
+    def _learn(self, truth: Truth, batch: Batch) -> None:
+        column = batch.vectors.get(self._settings.vector)
+        if isinstance(column, Dense | Packed):
+            truth.add(batch.ids, column)
 
     def add_source(self, batch: Batch) -> None:
         """Learn from a batch of the source, for the source's own overlap."""
@@ -209,6 +218,30 @@ def _asking(
     search: Callable[..., Hits], settings: SearchSettings, vector: str, queries: Queries, scope: str | None
 ) -> Callable[[], Hits]:
     return lambda: search(queries, settings.k, vector=vector, scope=scope)
+
+
+def _foreign(context: Context, hits: Hits, kinds: Sequence[IdKind], scope: str | None) -> Iterator[Batch]:
+    """Yield the records among a target's answers that this migration did not write."""
+    ours = context.exceptions.ours
+    if ours is None:
+        return
+    answered = {id_text(value) for ids in hits.ids for value in ids.to_pylist()}
+    for kind in kinds:
+        ids = _of_kind(kind, answered)
+        foreign = ids.take(np.flatnonzero(~ours(ids, scope)))
+        if len(foreign):
+            yield context.throttle.target.call(partial(context.target.fetch, foreign, scope)).batch
+
+
+def _of_kind(kind: IdKind, texts: Iterable[str]) -> IdColumn:
+    """Those ids that are of `kind`; an answer that mixes kinds comes as text."""
+    found: list[Id] = []
+    for text in sorted(texts):
+        try:
+            found.append(kind.decode(text))
+        except ValueError:
+            continue  # an id of another kind
+    return IdColumn.of(kind, found)
 
 
 def _interval(overlaps: npt.NDArray[np.float64]) -> str:

@@ -7,13 +7,13 @@ from vectormigrate_dagster.model.compare import Tolerance
 
 
 def tolerance_of(schema: CollectionSchema, capabilities: Capabilities, min_cosine: float) -> Tolerance:
-    """Bit equality, but for dense cosine vectors of a target that normalises: those keep only their direction."""
+    """Bit equality, but for cosine vectors of a target that normalises: those keep only their directions."""
     if not capabilities.normalises_cosine:
         return Tolerance()
     return Tolerance(
         min_cosine={
             vector.name: min_cosine
             for vector in schema.vectors
-            if vector.kind is VectorKind.DENSE and vector.metric is Metric.COSINE
+            if vector.kind in {VectorKind.DENSE, VectorKind.MULTI} and vector.metric is Metric.COSINE
         }
     )

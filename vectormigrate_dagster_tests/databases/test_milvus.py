@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pymilvus.exceptions import MilvusException
+from pymilvus.exceptions import DataNotMatchException, MilvusException, ParamError
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
 from vectormigrate_dagster.databases.milvus_records import between, literal
@@ -271,14 +271,55 @@ def test_failing_calls_log_nothing(database: Database, capfd: pytest.CaptureFixt
         (MilvusException(9, "force deny writing"), Throttled),
         (MilvusException(1400, "auth check failure"), AuthenticationFailed),
         (MilvusException(2, "Fail connecting to server"), Unavailable),
-        (MilvusException(1, "Retry timeout: 60s"), Unavailable),
+        (MilvusException(1, "[insert_rows] Retry timeout: 60s"), Unavailable),
+        (MilvusException(1, "[insert_rows] Retry run out of 75 retry times, message: x"), Unavailable),
         (MilvusException(5, "service not ready", retriable=True), Unavailable),
         (MilvusException(grpc.StatusCode.UNAVAILABLE, "no route"), Unavailable),
         (MilvusException(grpc.StatusCode.UNAUTHENTICATED, "who?"), AuthenticationFailed),
         (MilvusException(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow"), Throttled),
+        (MilvusException(3, "memory limit exceeded"), Unavailable),
+        (MilvusException(5, "service internal error"), Unavailable),
+        (MilvusException(902, "node offline"), Unavailable),
+        (MilvusException(1302, "message queue internal error"), Unavailable),
+        (MilvusException(7, "disk limit exceeded"), DatabaseError),
+        (MilvusException(65535, "something new"), DatabaseError),
+        (MilvusException(1, "index file is corrupt"), DatabaseError),
+        (MilvusException(1, "[Errno 28] No space left on device"), DatabaseError),
+        (MilvusException(grpc.StatusCode.FAILED_PRECONDITION, "not now"), DatabaseError),
+        (MilvusException(grpc.StatusCode.INVALID_ARGUMENT, "bad row"), InvalidRecord),
         (MilvusException(1100, "not a number or infinity"), InvalidRecord),
+        (MilvusException(1102, "parameter too large"), InvalidRecord),
+        (MilvusException(6, "vector field 'v' expected dim 2, got 3"), InvalidRecord),
+        (ParamError(message="sparse vector value must not be NaN"), InvalidRecord),
+        (DataNotMatchException(message="The Input data type is inconsistent"), InvalidRecord),
         (OSError("disk"), DatabaseError),
     ],
 )
 def test_errors_of_the_client_are_translated(database: Database, error: Exception, expected: type[Exception]) -> None:
     assert type(database._translate(error, "write")) is expected
+
+
+def test_a_server_means_something_else_by_the_code_of_embedded_milvus(database: Database) -> None:
+    server = open_target(Endpoint(type="milvus", url="http://localhost:1", collection="things"))
+    routing = MilvusException(6, "cross cluster routing")
+    assert type(server._translate(routing, "write")) is DatabaseError
+
+
+def test_a_client_that_cannot_be_made_blames_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = open_target(Endpoint(type="milvus", url="http://localhost:1", collection="things"))
+
+    def illegal() -> Any:
+        raise ParamError(message="Illegal uri")
+
+    monkeypatch.setattr(server, "_connect", illegal)
+    with pytest.raises(DatabaseError, match="Illegal uri") as failed:
+        server.drop()
+    assert type(failed.value) is DatabaseError
+
+
+def test_records_that_milvus_lite_calls_invalid_are_refused(database: Database) -> None:
+    database.create(schema(declared("i8", FieldType.INT8), declared("s", FieldType.TEXT, max_length=5), dynamic=False))
+    for payload in ({"i8": 300}, {"i8": "x"}, {"s": "too long"}, {"i8": 2**70}, {"s": "\ud800"}):
+        with pytest.raises(InvalidRecord):
+            database.upsert(batch([{"i8": 1, "s": "", **payload}]))
+    assert database.count() == 0

@@ -22,6 +22,7 @@ from vectormigrate_dagster.databases.qdrant_records import cut, first_after
 from vectormigrate_dagster.databases.qdrant_schema import payload_index
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
+    BrokenScan,
     ConfigurationError,
     DatabaseError,
     InvalidRecord,
@@ -217,6 +218,23 @@ def test_cut_tiles_whatever_the_sample_is(ids: set[int], target: int, weight: fl
     assert [split.last for split in splits[:-1]] == [split.after for split in splits[1:]]
     assert all(sum(split.contains(value) for split in splits) == 1 for value in ids)
     assert len({split.last for split in splits}) == len(splits)
+
+
+def test_h07_an_id_of_another_split_in_the_wrong_place_ends_the_scan(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.create(schema(VectorSchema(name="", dim=2, metric=Metric.DOT)))
+    database.upsert(plain(10))
+    with database._client("read") as client:
+        honest = client.scroll
+
+    def disordered(*args: Any, **settings: Any) -> Any:
+        points, following = honest(*args, **settings)
+        return [points[0], points[-1], *points[1:-1]], following
+
+    monkeypatch.setattr(client, "scroll", disordered)
+    with pytest.raises(BrokenScan, match="strictly"):
+        list(database.scan(Split(kind=IdKind.U64, last="5"), batch_records=10))
 
 
 def test_there_is_no_id_after_the_last() -> None:

@@ -20,7 +20,6 @@ from vectormigrate_dagster.definitions import definitions_of
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.automation import continue_sensor, schedule_of
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.home import open_home
 from vectormigrate_dagster.defs.jobs import load_job, plan_job, validate_job
 from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import now
@@ -35,23 +34,6 @@ from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster_tests.conftest import SMALL
 from vectormigrate_dagster_tests.harness import ID, NOTHING, Workplace, differences, environment, fill
-
-
-@pytest.fixture
-def migration(place: Workplace) -> Migration:
-    return load_migration(place.migrations / f"{ID}.yaml")
-
-
-@pytest.fixture
-def instance(place: Workplace) -> Iterator[dg.DagsterInstance]:
-    with open_home(place.home) as opened:
-        yield opened
-
-
-@pytest.fixture
-def planned(instance: dg.DagsterInstance, migration: Migration) -> MigrationLog:
-    run_job(plan_job(migration), instance, ID)
-    return MigrationLog(instance, ID)
 
 
 def load(instance: dg.DagsterInstance, migration: Migration, key: str, **ops: object) -> str:
@@ -108,7 +90,7 @@ def test_a_done_partition_is_only_checked_again(
         target.delete(IdColumn.of(IdKind.I64, range(1, 40)))
     with pytest.raises(ValidationFailed, match=f"partition '{key}' differs from the source"):
         load(instance, migration, key)
-    load(instance, migration, key, extract_id_range={"mode": "RESTART"})
+    load(instance, migration, key, extract_id_range={"mode": "restart"})
     planned.refresh()
     assert planned.partitions(plan)[key].state == "done"
     assert planned.partitions(plan)[key].acknowledged == first.acknowledged

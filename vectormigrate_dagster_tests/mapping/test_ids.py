@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vectormigrate_dagster.config import IdsConfig
 from vectormigrate_dagster.errors import ConfigurationError
-from vectormigrate_dagster.mapping.id_columns import map_column
+from vectormigrate_dagster.mapping.id_columns import map_column, restore_column
 from vectormigrate_dagster.mapping.id_policy import map_ids
 from vectormigrate_dagster.mapping.ids import (
     DEFAULT_NAMESPACE,
@@ -200,3 +200,29 @@ def test_a_kind_that_the_plan_did_not_see_is_refused_with_a_reason() -> None:
     mapping, _ = mapped(qdrant(), QDRANT, MILVUS, batch(U64, [1, 2]))
     found = map_column(mapping.ids, IdColumn.of(UUID, [ONE]), None)
     assert "plan again" in found.refused[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "kinds", "made", "added", "refused"),
+    [
+        (TEXT, QDRANT, (U64,), [str(ONE)], ["42", str(uuid.UUID(int=1)), "a"], {"42", "a"}),
+        (TEXT, QDRANT, (UUID,), [str(ONE)], ["42", str(uuid.UUID(int=1)), "a"], {str(uuid.UUID(int=1)), "a"}),
+        (TEXT, QDRANT, (U64, UUID), [str(ONE)], ["42", str(uuid.UUID(int=1))], {"42", str(uuid.UUID(int=1))}),
+        (TEXT, MILVUS, (I64,), [str(ONE)], ["-42", "a"], {"-42", "a"}),
+        (TEXT, MILVUS, (TEXT,), [str(ONE)], ["a"], {"a"}),
+        (UUID, QDRANT, (U64,), [ONE], [uuid.UUID(int=1)], set()),
+    ],
+)
+def test_h16_the_plan_counts_what_the_mapper_refuses_beside_restored_ids(
+    source, target, kinds, made, added, refused
+) -> None:
+    original = mark({U64: 7, I64: 7, UUID: ONE, TEXT: "7"}[kinds[0]], kinds[0])
+    profile = profile_of(batch(source, made + added, [{"_source_id": original}] + [{} for _ in added]))
+    mapping, rows = map_ids(
+        IdSchema(kinds=(source,)), target, IdsConfig(), profile, ScopeMapping(),
+        marker={"field": "_source_id", "kinds": [kind.value for kind in kinds]},
+    )  # fmt: skip
+    found = restore_column(mapping, IdColumn.of(source, added), [{} for _ in added])
+    assert {id_text(added[row]) for row in found.refused} == refused
+    reasons = [row.reason for row in rows if row.code == "ids.added_since"]
+    assert [reason.split()[0] for reason in reasons] == ([str(len(refused))] if refused else [])

@@ -30,7 +30,7 @@ def test_lossy_rows_pass_only_if_each_is_allowed() -> None:
 def test_refused_rows_cannot_be_allowed() -> None:
     report = LossReport.of([row("x", Grade.REFUSED)], ["x"])
     assert report.refused
-    assert not report.not_allowed
+    assert not report.rows[0].allowed
     with pytest.raises(PlanRefused, match="x!") as refused:
         report.check()
     assert "mapping.allow" not in str(refused.value)

@@ -116,19 +116,6 @@ def test_a_missing_source_is_not_found(source: Endpoint, target: Endpoint) -> No
         planned(source, target)
 
 
-def test_source_and_target_must_differ(tmp_path: Path, source: Endpoint, target: Endpoint) -> None:
-    fill(source, [1])
-    assert source.path is not None
-    link = tmp_path / "link"
-    link.symlink_to(source.path)
-    same = Endpoint(type="qdrant", path=link, collection="films")
-    with databases.open_target(source) as database:
-        opened = databases.Source(database)
-        database.endpoint = same
-        with pytest.raises(ConfigurationError, match="the same"):
-            make_plan(opened, database, migration(source, target), generation=1)
-
-
 def test_a_target_with_records_needs_a_decision(source: Endpoint, target: Endpoint) -> None:
     fill(source, [1])
     fill(target, [7, 8])
@@ -173,6 +160,9 @@ def test_only_what_changes_records_changes_the_config_digest(source: Endpoint, t
     base = migration(source, target)
     for same in ({"transfer": {"workers": 1, "batch_size": 5}}, {"validation": {"sample_size": 5}}):
         assert config_digest(migration(source, target, **same)) == config_digest(base)
+    patient = {"type": "qdrant", "path": source.path, "collection": "films"}
+    patient["options"] = {"timeout_s": 600.0, "folder_wait_s": 600.0}
+    assert config_digest(Migration.model_validate({**base.model_dump(), "source": patient})) == config_digest(base)
     different = [
         {"mapping": {"drop": ("x",)}},
         {"transfer": {"on_conflict": "skip"}},
@@ -186,3 +176,18 @@ def test_a_new_generation_is_another_plan(source: Endpoint, target: Endpoint) ->
     fill(source, [1])
     assert planned(source, target).digest == planned(source, target).digest
     assert planned(source, target).digest != planned(source, target, generation=2).digest
+
+
+def test_a_digest_is_computed_once_and_not_copied_along(
+    source: Endpoint, target: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(source, [1])
+    plan = planned(source, target)
+    before = plan.digest
+    changed = plan.model_copy(update={"generation": 2})
+    assert changed.digest != before
+    renamed = plan.mapping.model_copy(update={"drop": ("x",)})
+    assert renamed.digest != plan.mapping.digest
+    monkeypatch.setattr(Plan, "decides", lambda self: pytest.fail("computed again"))
+    assert plan.digest == before
+    assert plan == Plan.model_validate_json(plan.model_dump_json())

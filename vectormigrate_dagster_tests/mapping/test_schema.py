@@ -127,7 +127,7 @@ def test_h24_another_metric_has_to_be_asked_for_and_allowed() -> None:
     records = batch(IdKind.U64, [1], name="v")
     mapping, report = mapped(source, QDRANT, MILVUS, records, types={"vector.v": "euclidean"})
     assert mapping.target_schema.vectors[0].metric is Metric.EUCLIDEAN
-    assert [row.code for row in report.not_allowed] == ["vector.v.metric"]
+    assert [row.code for row in report.rows if row.blocks] == ["vector.v.metric"]
     _, report = mapped(
         source, QDRANT, MILVUS, records, types={"vector.v": "euclidean"}, allow=("vector.v.metric",)
     )  # fmt: skip
@@ -259,7 +259,7 @@ def test_an_asked_for_column_reports_what_it_would_alter() -> None:
     payloads = [{"x": 0.1}, {"x": None}, {}, {"x": "text"}]
     records = batch(IdKind.U64, [1, 2, 3, 4], payloads)
     mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS, records, types={"x": "float32"})
-    assert {row.code for row in report.not_allowed} == {"field.x.absent", "field.x.float32", "field.x.type"}
+    assert {row.code for row in report.rows if row.blocks} == {"field.x.absent", "field.x.float32", "field.x.type"}
     assert mapping.fields[0].conversion == "float32"
     assert not mapping.fields[0].absent_as_null
     mapping, _ = mapped(
@@ -272,11 +272,11 @@ def test_an_asked_for_column_reports_what_it_would_alter() -> None:
 def test_ints_that_the_target_cannot_hold_are_counted() -> None:
     records = batch(IdKind.U64, [1, 2, 3], [{"n": 2**63}, {"n": 5}, {"n": [-(2**63) - 1]}])
     _, report = mapped(qdrant_schema(), QDRANT, MILVUS, records)
-    row = next(row for row in report.not_allowed if row.code == "field.n.int_range")
+    row = next(row for row in report.rows if row.code == "field.n.int_range")
     assert row.reason.startswith("2 values of 'n' are beyond int64")
     records = batch(IdKind.U64, [1, 2], [{"n": 2**53 + 1}, {"n": 2**53}])
     _, report = mapped(qdrant_schema(), QDRANT, MILVUS.but(max_int=2**53, min_int=-(2**53)), records, complete=False)
-    row = next(row for row in report.not_allowed if row.code == "field.n.int_precision")
+    row = next(row for row in report.rows if row.code == "field.n.int_precision")
     assert row.reason.startswith("1 sampled values of 'n' are beyond 2^53")
 
 
@@ -320,6 +320,21 @@ def test_a_payload_key_that_looks_like_a_vector_option_is_a_key() -> None:
     assert rules.target_of("vector.x") == "y"
     mapping, _ = mapped(qdrant_schema(), QDRANT, MILVUS, batch(IdKind.U64, [1], [{"vector.x": 1}]))
     assert mapping.fields[0].target == "vector.x"
+
+
+def test_an_option_for_a_vector_leaves_a_payload_key_of_that_name_alone() -> None:
+    two = tuple(VectorSchema(name=name, dim=DIM, metric=Metric.DOT) for name in ("v", "x"))
+    records = Batch(
+        IdColumn.of(IdKind.U64, [1]), None, {name: Dense(vectors(1)) for name in ("v", "x")}, [{"vector.x": 1}]
+    )
+    source = qdrant_schema(vectors=two)
+    mapping, _ = mapped(source, QDRANT, QDRANT, records, drop=("vector.x",))
+    (done,) = RecordMapper(mapping).map(records).batches
+    assert list(done.vectors) == ["v"]
+    assert list(done.payloads) == [{"vector.x": 1}]
+    other, _ = mapped(source, QDRANT, MILVUS, records, types={"vector.x": "cosine"}, rename={"vector.x": "y"})
+    (done,) = RecordMapper(other).map(records).batches
+    assert list(done.payloads) == [{"vector.x": 1}]
 
 
 # --- options ---
@@ -379,9 +394,31 @@ def test_columns_that_the_source_does_not_fill_are_reported() -> None:
     mapping, report = mapped(milvus_schema(), MILVUS, MILVUS, records, existing=milvus_schema(fields=columns))
     assert codes(report)["column.a"] == codes(report)["column.b"] == "widened"
     done = RecordMapper(mapping).map(records)
-    assert [payload for one in done.batches for payload in one.payloads] == [{"a": None}]
+    assert [payload for one in done.batches for payload in one.payloads] == [{"a": None, "b": 7}]
     _, report = mapped(milvus_schema(), MILVUS, MILVUS, records, existing=milvus_schema(fields=(*columns, needy)))
     assert codes(report)["column.c"] == "refused"
+
+
+def test_a_nullable_column_with_a_default_holds_the_default_and_never_null() -> None:
+    column = FieldSchema(name="lang", type=FieldType.TEXT, declared=True, nullable=True, default="en")
+    existing = milvus_schema(IdKind.I64, fields=(column,))
+    records = batch(IdKind.U64, [1])
+    mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS, records, existing=existing)
+    assert next(row.target for row in report.rows if row.code == "column.lang") == "its default"
+    (done,) = RecordMapper(mapping).map(records).batches
+    assert list(done.payloads) == [{"lang": "en"}]
+
+    mixed = batch(IdKind.U64, [1, 2, 3], [{"lang": "de"}, {"lang": None}, {}])
+    mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS, mixed, existing=existing)
+    assert {row.code for row in report.rows if row.blocks} == {"field.lang.null", "field.lang.absent"}
+    allowed = {"existing": existing, "allow": ("field.lang.null", "field.lang.absent")}
+    mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS, mixed, **allowed)
+    report.check()
+    result = RecordMapper(mapping).map(mixed)
+    assert [payload for one in result.batches for payload in one.payloads] == [{"lang": "de"}, {"lang": "en"}]
+    assert [refusal.reason for refusal in result.refused] == [
+        "'lang' is null, which the column replaces by its default"
+    ]
 
 
 # --- scopes ---

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind, Sparse, Split, id_text, is_valid, tile
+from vectormigrate_dagster.model import digests as digest_sets
 from vectormigrate_dagster.model.compare import compare
-from vectormigrate_dagster.model.digests import DigestSet, digests
+from vectormigrate_dagster.model.digests import Digests, DigestSet, digests
 from vectormigrate_dagster_tests.model.strategies import IDS, batches, id_lists
 
 KINDS = pytest.mark.parametrize("kind", list(IdKind))
@@ -30,7 +32,6 @@ def test_a_column_gives_back_its_ids(kind: IdKind, data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.integers(0, len(ids) - 1), max_size=6)) if ids else []
     assert column.take(rows).to_pylist() == [ids[i] for i in rows]
     assert column.slice(1, 3).to_pylist() == ids[1:3]
-    assert IdColumn.concat([column, column.slice(0, 2)]).to_pylist() == ids + ids[:2]
 
 
 @KINDS
@@ -94,6 +95,37 @@ def test_a_digest_set_holds_what_was_added(data: st.DataObject) -> None:
         found.add(digests(column.take([row]), scope))
     assert found.contains(digests(column, scope)).tolist() == [row in inside for row in range(len(ids))]
     assert len(found) == len(inside)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 4000, [25] * 160, [1, 100, 7] * 40, [2000, *[1] * 2000]])
+def test_a_digest_set_moves_each_digest_a_few_times(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = 0
+    merged = digest_sets._merged
+
+    def counted(one: Digests, two: Digests) -> Digests:
+        nonlocal moved
+        result = merged(one, two)
+        moved += len(result)
+        return result
+
+    monkeypatch.setattr(digest_sets, "_merged", counted)
+    everything = digests(IdColumn.of(IdKind.U64, range(sum(sizes))), None)
+    found = DigestSet()
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        found.add(everything[end - size : end])
+    records = len(everything)
+    assert 0 < moved <= 2 * records * math.log2(records)
+    assert len(found._parts) <= math.log2(records) + 1
+    assert found.contains(everything).all()
+    assert found.sorted().tolist() == sorted(everything.tolist())
+
+
+def test_a_digest_that_is_added_twice_counts_once() -> None:
+    found = DigestSet()
+    keys = digests(IdColumn.of(IdKind.U64, range(10)), None)
+    for chosen in (keys[:6], keys[4:], keys[3:5], keys):
+        found.add(chosen)
+    assert len(found) == 10
 
 
 def test_h16_h17_digests_keep_kinds_and_scopes_apart() -> None:

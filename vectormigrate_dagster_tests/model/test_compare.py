@@ -128,12 +128,34 @@ def test_the_sign_of_zero_counts_and_nan_equals_itself() -> None:
 
 def test_h12_an_angle_forgives_the_norm_and_nothing_else() -> None:
     tolerance = Tolerance(min_cosine={"v": 0.9999})
-    assert (tolerance.demand("v"), tolerance.demand("w")) == ("angle", "exact")
     assert compare(one(floats(3, 4)), one(floats(0.6, 0.8)), tolerance=tolerance).equal
     assert not compare(one(floats(3, 4)), one(floats(0.6, 0.8)), tolerance=EXACT).equal
     for wrong in (floats(0.8, 0.6), floats(-0.6, -0.8), floats(0, 0), floats(math.nan, 1), floats(3, 4, 0)):
         assert not compare(one(floats(3, 4)), one(wrong), tolerance=tolerance).equal
     assert compare(one(floats(0, 0)), one(floats(0, -0.0)), tolerance=tolerance).equal
+
+
+def test_h12_an_angle_of_several_vectors_is_that_of_the_worst_row() -> None:
+    def multi(*records: list[list[float]]) -> Batch:
+        offsets = np.cumsum([0, *map(len, records)])
+        rows = np.array([row for record in records for row in record], np.float32).reshape(-1, 2)
+        ids = IdColumn.of(IdKind.U64, range(len(records)))
+        return Batch(ids, vectors={"v": Multi(offsets, rows)}, payloads=[{}] * len(records))
+
+    tolerance = Tolerance(min_cosine={"v": 0.9999})
+    promised = multi([[3, 4], [0, 2]], [], [[5, 0]], [[1, 1], [1, 0]])
+    normalised = multi([[0.6, 0.8], [0, 1]], [], [[1, 0]], [[0.70710677, 0.70710677], [1, 0]])
+    assert compare(promised, normalised, tolerance=tolerance).equal
+    assert compare(promised, normalised).mismatched == 3
+    wrong = multi([[0.6, 0.8], [1, 0]], [], [[1, 0], [1, 0]], [[1, 0], [0.70710677, 0.70710677]])
+    found = compare(promised, wrong, tolerance=tolerance).differences
+    assert [(difference.id, difference.detail) for difference in found] == [
+        ("0", "the cosine is 0.000000000"),
+        ("2", "the numbers of rows differ"),
+        ("3", "the cosine is 0.707106781"),
+    ]
+    looser = Tolerance(min_cosine={"v": -1.0})
+    assert [d.id for d in compare(promised, wrong, tolerance=looser).differences] == ["2"]
 
 
 @given(st.floats(1e-3, 1.0), st.integers(0, 10**6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,45 @@ def test_a_torn_last_entry_does_not_count_and_its_number_is_used_again(tmp_path:
     last.write_bytes(last.read_bytes()[:-7])
     log = OwnershipLog(tmp_path)
     assert log.wrote(column(1, 2), None).tolist() == [True, False]
+    log.record_absent(column(2), None)
+    assert OwnershipLog(tmp_path).wrote(column(1, 2), None).tolist() == [True, True]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_log_that_is_only_read_changes_nothing(tmp_path: Path) -> None:
+    OwnershipLog(tmp_path / "none").wrote(column(1), None)
+    assert not (tmp_path / "none").exists()
+    folder = tmp_path / "p"
+    log = OwnershipLog(folder)
+    log.record_absent(column(1), None)
+    log.record_absent(column(2), None)
+    last = folder / "00000001.absent.parquet"
+    last.write_bytes(last.read_bytes()[:-7])
+    (folder / "00000002.absent.unfinished").write_bytes(b"half")
+    before = contents(folder)
+    reader = OwnershipLog(folder)
+    assert reader.wrote(column(1, 2), None).tolist() == [True, False]
+    assert [batch.ids.to_pylist() for batch in reader.absent()] == [[1]]
+    assert list(reader.before_images()) == []
+    assert contents(folder) == before
+    reader.record_before(make_batch([2]))
+    assert sorted(contents(folder)) == ["00000000.absent.parquet", "00000001.before.parquet"]
+    assert OwnershipLog(folder).wrote(column(1, 2), None).tolist() == [True, True]
+
+
+def test_a_reader_does_not_disturb_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = OwnershipLog(tmp_path)
+    log.record_absent(column(1), None)
+    fsync = os.fsync
+
+    def look_in(descriptor: int) -> None:
+        assert OwnershipLog(tmp_path).wrote(column(1), None).tolist() == [True]
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", look_in)
     log.record_absent(column(2), None)
     assert OwnershipLog(tmp_path).wrote(column(1, 2), None).tolist() == [True, True]
 

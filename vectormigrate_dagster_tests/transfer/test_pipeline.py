@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from vectormigrate_dagster.databases import Refusal, Source
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     BrokenScan,
+    DatabaseError,
     InvalidRecord,
     NotFound,
     SchemaMismatch,
@@ -23,7 +24,7 @@ from vectormigrate_dagster.errors import (
     Unavailable,
     ValidationFailed,
 )
-from vectormigrate_dagster.model import Batch, IdKind, Split
+from vectormigrate_dagster.model import Batch, IdColumn, IdKind, Multi, Split
 from vectormigrate_dagster.model.compare import Tolerance, compare
 from vectormigrate_dagster.transfer import Checkpoint, Settings, Throttle
 from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, SameMapped, SameMapper, make_batch
@@ -151,6 +152,76 @@ def test_a_database_that_names_one_record_at_a_time_is_served() -> None:
     moved = list(pair.move(settings=Settings(batch_records=2000), throttle=impatient(batch_records=2000)))
     assert len(moved[-1].refused) == 1999
     assert pair.target.ids() == {7}
+
+
+@pytest.mark.parametrize("healthy", [0, 250])
+def test_a_fault_of_the_target_that_looks_like_bad_records_ends_the_transfer(healthy: int) -> None:
+    pair = Pair().fill(500)
+    pair.target.invalid = lambda key: isinstance(key, int) and key >= healthy
+    with pytest.raises(DatabaseError, match="refused 100 records in a row"):
+        list(pair.move())  # in pages of 10
+    assert pair.target.ids() == set(range(healthy))
+
+
+def test_a_fault_of_the_target_in_the_middle_of_a_batch_ends_the_transfer() -> None:
+    pair = Pair().fill(1000)
+    pair.target.invalid = lambda key: isinstance(key, int) and key >= 400
+    with pytest.raises(DatabaseError, match="refused 100 records in a row"):
+        list(pair.move(settings=Settings(batch_records=1000), throttle=impatient(batch_records=1000)))
+
+
+def test_many_bad_records_among_good_ones_are_no_fault_of_the_target() -> None:
+    pair = Pair().fill(600)
+    pair.target.invalid = lambda key: isinstance(key, int) and key % 2 == 0
+    checkpoints = list(pair.move())
+    assert (checkpoints[-1].acknowledged, sum(len(c.refused) for c in checkpoints)) == (300, 300)
+
+
+def test_a_page_is_cut_without_copying_the_rest_of_it_for_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = 0
+    pair = Pair().fill(1000)
+    take, upsert = Batch.take, pair.target.upsert
+
+    def counted(batch: Batch, indices: Sequence[int]) -> Batch:
+        nonlocal copied
+        copied += len(indices)
+        return take(batch, indices)
+
+    def uncounted(batch: Batch) -> list[Refusal]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Batch, "take", take)
+            return upsert(batch)
+
+    class Same(SameMapper):
+        def map(self, batch: Batch) -> SameMapped:
+            return SameMapped((batch,))
+
+    pair.mapper, pair.target.upsert = Same(), uncounted  # type: ignore[method-assign]
+    monkeypatch.setattr(Batch, "take", counted)
+    list(pair.move(settings=Settings(batch_records=1000)))
+    assert pair.target.calls["upsert"] == 100
+    assert copied == 1000
+
+
+def test_records_of_different_sizes_are_cut_to_what_the_target_takes() -> None:
+    pair = Pair()
+    lengths = [1] * 40 + [20] * 4
+    offsets = np.cumsum([0, *lengths])
+    column = Multi(offsets, np.ones((int(offsets[-1]), 4), np.float32))
+    pair.source.put(Batch(IdColumn.of(IdKind.U64, range(44)), vectors={"": column}, payloads=[{}] * 44))
+    limit = 400
+    pair.target.capabilities = pair.target.capabilities.but(max_batch_bytes=limit)
+    sizes: list[int] = []
+    upsert = pair.target.upsert
+
+    def sized(batch: Batch) -> list[Refusal]:
+        sizes.append(batch.nbytes)
+        return upsert(batch)
+
+    pair.target.upsert = sized  # type: ignore[method-assign]
+    list(pair.move(settings=Settings(batch_records=100), throttle=impatient(batch_records=100)))
+    assert max(sizes) <= limit
+    assert pair.target.ids() == set(range(44))
 
 
 def test_a_page_that_the_mapping_refuses_entirely_moves_the_checkpoint(pair: Pair) -> None:

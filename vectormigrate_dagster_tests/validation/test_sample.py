@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectormigrate_dagster.databases import Source
-from vectormigrate_dagster.model import Element, IdKind, Metric, Packed, Split
+from vectormigrate_dagster.model import Batch, Element, IdKind, Metric, Packed, Split
 from vectormigrate_dagster.validation import sample as sampling
 from vectormigrate_dagster.validation.context import Context
 from vectormigrate_dagster.validation.report import share_text, upper_bound
@@ -72,6 +74,66 @@ def test_a_large_collection_is_sampled_without_reading_it(monkeypatch: pytest.Mo
     assert len(set(kept)) == len(kept)
     assert {key // 100 for key in kept} == set(range(10))
     assert source.calls["scan"] <= 2 * 11
+    # ten pieces of 100 records and an empty one; the first is open below, so that its run is from a fixed place
+    assert (sample.runs, sample.random_runs) == (10, 9)
+
+
+def test_runs_of_text_ids_are_not_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "READ_ALL_BELOW", 100)
+    source = MemoryDatabase("source")
+    source.put(make_batch([f"{number:04}" for number in range(1000)], kind=IdKind.TEXT))
+    sample = draw(context_of(source, Split(kind=IdKind.TEXT)), 100, seed=1)
+    assert (sample.runs, sample.random_runs) == (10, 0)
+
+
+def test_many_small_scopes_are_not_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "READ_ALL_BELOW", 100)
+    source = MemoryDatabase("source")
+    splits = [Split(kind=IdKind.U64, scope=f"{number:03}") for number in range(50)]
+    for split in splits:
+        source.put(make_batch(range(20), scope=split.scope))
+    sample = draw(context_of(source, *splits), 100, seed=1)
+    assert len(ids_of(sample)) == 100
+    assert source.calls["scan"] == 10
+
+
+def test_places_that_lead_into_one_gap_are_one_random_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MemoryDatabase("source")
+    source.put(make_batch([0, *range(2**60, 2**60 + 500)]))
+    split = Split(kind=IdKind.U64, records=10_000)
+    sample = draw_split(context_of(source, split), split, 100, seed=1)
+    assert (sample.runs, sample.random_runs) == (10, 1)
+
+
+def test_a_split_is_not_read_whole_for_a_few_records() -> None:
+    source = MemoryDatabase("source")
+    source.put(make_batch(range(3000), dim=1))
+    split = Split(kind=IdKind.U64, records=3000, last="2999")
+    read = 0
+
+    def counted(*arguments: Any) -> Iterator[Batch]:
+        nonlocal read
+        for batch in MemoryDatabase.scan(source, *arguments):
+            read += len(batch)
+            yield batch
+
+    source.scan = counted  # type: ignore[method-assign]
+    sample = draw_split(context_of(source, split), split, 100, seed=1)
+    assert 50 <= len(ids_of(sample)) <= 100
+    assert read <= 200
+    source.calls.clear()
+    small = Split(kind=IdKind.U64, records=2000, last="1999")
+    assert draw_split(context_of(source, small), small, 100, seed=1).runs == 0
+
+
+def test_a_run_that_has_vanished_is_passed_over() -> None:
+    source = MemoryDatabase("source")
+    source.put(make_batch(range(100)))
+    source.vanish = set(range(30))
+    split = Split(kind=IdKind.U64, records=5000)
+    sample = draw_split(context_of(source, split), split, 50, seed=1)
+    assert sample.runs > 0
+    assert not {key for key in ids_of(sample) if isinstance(key, int) and key < 30}
 
 
 @pytest.mark.parametrize("kind", [IdKind.U64, IdKind.I64, IdKind.UUID])
@@ -111,8 +173,18 @@ def test_the_bound_is_that_of_clopper_and_pearson(failures: int, checked: int, b
 
 
 def test_a_statement_says_what_a_sample_proves() -> None:
-    assert share_text(0, 1000, sampled=True) == "0 of 1,000 differ: at most 0.30 % wrong at 95 % confidence"
-    assert share_text(0, 1000, sampled=False) == "0 of 1,000 differ; all were compared"
+    assert share_text(0, 1000) == "0 of 1,000 differ: at most 0.30 % wrong at 95 % confidence"
+    runs = "0 of 1,000 differ, in 100 runs of neighbours"
+    bound = "of such runs hold a wrong record at 95 % confidence"
+    assert share_text(0, 1000, runs=100, at_random=100) == f"{runs} from random places: at most 2.95 % {bound}"
+    some = f"{runs}, 50 of them from random places: at most 5.82 % {bound}"
+    assert share_text(0, 1000, runs=100, at_random=50) == some
+    assert share_text(0, 1000, runs=100).startswith(f"{runs} from fixed places")
+    assert share_text(0, 1000, runs=100).endswith("no bound on the others follows")
+    assert (
+        share_text(3, 1000, runs=100, at_random=100)
+        == "3 of 1,000 differ, in 100 runs of neighbours from random places"
+    )
 
 
 ########## Scores ##########
