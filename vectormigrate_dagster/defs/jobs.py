@@ -42,37 +42,55 @@ def splits_of(migration: Migration) -> dg.DynamicPartitionsDefinition:
 
 def load_job(migration: Migration) -> dg.JobDefinition:
     """The job that moves one partition; its name is the migration's."""
-    return move_split.to_job(
+    return _job(
+        move_split,
+        migration,
         name=names.job_name(migration.id),
+        phase="load",
         description=f"Move a partition of {title(migration)}. Launched again, it resumes.",
         partitions_def=splits_of(migration),
-        resource_defs=resources_of(migration),
-        executor_def=dg.in_process_executor,
-        tags=tags_of(migration, "load"),
-        metadata=_metadata(migration),
     )
 
 
 def plan_job(migration: Migration) -> dg.JobDefinition:
     """The job that plans a migration."""
-    return plan_graph.to_job(
+    return _job(
+        plan_graph,
+        migration,
         name=names.plan_job_name(migration.id),
+        phase="plan",
         description=f"Plan {title(migration)}; with tag {names.CONTINUE_TAG}=load the load follows by itself.",
-        resource_defs=resources_of(migration),
-        executor_def=dg.in_process_executor,
-        tags=tags_of(migration, "plan"),
-        metadata=_metadata(migration),
     )
 
 
 def validate_job(migration: Migration) -> dg.JobDefinition:
     """The job that validates a migration, every record by default."""
-    return validate_graph.to_job(
+    return _job(
+        validate_graph,
+        migration,
         name=names.validate_job_name(migration.id),
+        phase="validate",
         description=f"Validate {title(migration)}: counts, ids, every record, search.",
+    )
+
+
+def _job(
+    graph: dg.GraphDefinition,
+    migration: Migration,
+    *,
+    name: str,
+    phase: str,
+    description: str,
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+) -> dg.JobDefinition:
+    """One graph bound to one migration file; in one process, since a process costs seconds."""
+    return graph.to_job(
+        name=name,
+        description=description,
+        partitions_def=partitions_def,
         resource_defs=resources_of(migration),
         executor_def=dg.in_process_executor,
-        tags=tags_of(migration, "validate"),
+        tags=tags_of(migration, phase),
         metadata=_metadata(migration),
     )
 
