@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, fill
+from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, end_children, fill
 
 SMALL = Records.of(300)
 
@@ -25,6 +26,12 @@ def place(tmp_path: Path, small_source: Endpoint) -> Workplace:
     """A migration of those 300 records to a Milvus Lite, in 3 or more partitions."""
     transfer = {"partition_records": 100, "batch_size": 40, "checkpoint_seconds": 0}
     return Workplace.make(tmp_path, small_source, "milvus", transfer=transfer)
+
+
+@pytest.fixture(autouse=True)
+def _no_children_left() -> Iterator[None]:
+    yield
+    end_children()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

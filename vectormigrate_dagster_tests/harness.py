@@ -41,6 +41,19 @@ ID = "moving"
 COLLECTION = "things"
 
 
+STARTED: list[subprocess.Popen[str]] = []
+"""Child processes of the running test."""
+
+
+def end_children() -> None:
+    """Kill what a failed test has left behind: it would hold folders that later tests need."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate(timeout=60)
+
+
 @dataclass(frozen=True)
 class Records:
     """What is in a source: ids 1 to n, un-normalised vectors float32 (n, 16), and a payload that names the id."""
@@ -129,8 +142,8 @@ class Workplace:
         return [str(Path(sys.prefix) / "bin" / "vectormigrate"), *options, *words]
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the command in a child process."""
-        return subprocess.Popen(
+        """Start the command in a child process, which does not outlive the test."""
+        process = subprocess.Popen(
             self.command(*words),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -138,6 +151,8 @@ class Workplace:
             env=environment(),
             **options,
         )
+        STARTED.append(process)
+        return process
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command in a child process to its end."""

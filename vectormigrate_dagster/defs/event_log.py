@@ -159,6 +159,17 @@ class MigrationLog:
             return Plan.model_validate(metadata[_PLAN].value)
         return Plan.model_validate_json(self._plan_file(metadata[_PLAN_FILE].value))
 
+    def require_summary(self) -> PlanSummary:
+        """What the state needs to know of the stored plan.
+
+        Raises:
+            PlanOutdated: there is none.
+        """
+        summary = self.summary()
+        if summary is None:
+            raise self._no_plan()
+        return summary
+
     def require_plan(self) -> Plan:
         """The stored plan.
 
@@ -167,11 +178,14 @@ class MigrationLog:
         """
         plan = self.plan()
         if plan is None:
-            raise PlanOutdated(
-                f"migration '{self.migration_id}' has no plan; make one with 'vectormigrate plan {self.migration_id}' "
-                f"or the job '{names.plan_job_name(self.migration_id)}'"
-            )
+            raise self._no_plan()
         return plan
+
+    def _no_plan(self) -> PlanOutdated:
+        return PlanOutdated(
+            f"migration '{self.migration_id}' has no plan; make one with 'vectormigrate plan {self.migration_id}' "
+            f"or the job '{names.plan_job_name(self.migration_id)}'"
+        )
 
     def runs(self, limit: int = 20) -> list[dg.DagsterRun]:
         """The newest runs of this migration, newest first."""

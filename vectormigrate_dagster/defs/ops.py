@@ -148,7 +148,7 @@ def load_batches(
             return mapped
         plan = work.plan
         settings = migration.transfer.model_copy(update=config.model_dump(exclude_none=True))
-        throttle = throttle_of(settings)
+        throttle = throttle_of(settings, work.log.control())
         recorder = Recorder(work.log, work.key, work.state(), every=settings.checkpoint_seconds, throttle=throttle)
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
             require_planned(source, plan.source)
@@ -195,7 +195,8 @@ def validate_samples(
     with explained():
         work = PartitionWork(context, migration, lease, loaded)
         plan = work.plan
-        recorder = Recorder(work.log, work.key, work.state())
+        throttle = throttle_of(migration.transfer, work.log.control())
+        recorder = Recorder(work.log, work.key, work.state(), throttle=throttle)
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
             result = validate_split(
                 opened,
@@ -207,7 +208,7 @@ def validate_samples(
                 tolerance=tolerance_of(
                     plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
                 ),
-                throttle=throttle_of(migration.transfer),
+                throttle=throttle,
             )
             publish(context, partition_check(migration.id, work.key, result))
             if not result.passed:

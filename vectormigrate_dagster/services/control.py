@@ -23,6 +23,7 @@ def _control(context: Context, migration_id: str, **changes: object) -> Status:
     migration = context.migration(migration_id)
     with context.instance() as instance:
         log = MigrationLog(instance, migration.id)
+        plan = log.require_summary()
         log.refresh()
         log.record(CONTROL, log.control().model_copy(update={**changes, "at": now()}))
-        return status_of(log, migration, log.summary())
+        return status_of(log, migration, plan)
