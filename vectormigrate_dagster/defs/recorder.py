@@ -114,10 +114,12 @@ class Recorder:
 
     def _obey(self) -> None:
         control = self._log.control()
-        if control.stop_requested_at is not None and control.stop_requested_at > self._began_at:
+        run = self._log.instance.get_run_record_by_id(self.state.run_id)
+        # A run has several ops, each with a recorder of its own: what counts is when the run was made.
+        began = self._began_at if run is None else run.create_timestamp
+        if control.stop_requested_at is not None and control.stop_requested_at > began:
             self._stop = True
-        run = self._log.instance.get_run_by_id(self.state.run_id)
-        if run is not None and run.status in _ENDING:
+        if run is not None and run.dagster_run.status in _ENDING:
             self._stop = True
         if self._throttle is not None and control.rate_limit_set:
             self._throttle.rate.set_rate(control.rate_limit)

@@ -18,8 +18,9 @@ from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job, plan_job
 from vectormigrate_dagster.defs.lease import Lease, held, run_lease
 from vectormigrate_dagster.defs.names import MIGRATION_TAG, plan_asset
+from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.refusals import RefusalList, read_refusals
-from vectormigrate_dagster.defs.state import CONTINUE, CONTROL, Continue, Control, now
+from vectormigrate_dagster.defs.state import CONTINUE, CONTROL, Continue, Control, PartitionState, now
 from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
 from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.services.context import Context
@@ -101,6 +102,23 @@ def test_a_run_that_began_by_another_plan_stops(
     monkeypatch.setattr(MigrationLog, "require_plan", lambda self: next(answers, None) or real(self))
     with pytest.raises(PlanOutdated, match="the plan was replaced by generation 2"):
         run_job(load_job(migration), instance, ID, partition=plan.splits[0].key)
+
+
+def test_a_stop_between_two_ops_of_a_run_is_not_lost(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog
+) -> None:
+    plan = planned.require_plan()
+    run = instance.create_run_for_job(load_job(migration))
+    planned.record(CONTROL, Control(stop_requested_at=now()))
+    later = instance.create_run_for_job(load_job(migration))
+    key = plan.splits[0].key
+    stops = {
+        made.run_id: Recorder(
+            planned, key, PartitionState(plan=plan.digest, state="loading", run_id=made.run_id)
+        ).should_stop()
+        for made in (run, later)
+    }
+    assert stops == {run.run_id: True, later.run_id: False}
 
 
 def test_stop_ends_what_continues_by_itself(planned: MigrationLog) -> None:
