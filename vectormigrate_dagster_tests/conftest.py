@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
 from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, end_children, fill
+from vectormigrate_dagster_tests.servers.milvus import QUICK, Address, MilvusServer, database_of_its_own, given_address
 
 SMALL = Records.of(300)
 
@@ -26,6 +33,58 @@ def place(tmp_path: Path, small_source: Endpoint) -> Workplace:
     """A migration of those 300 records to a Milvus Lite, in 3 or more partitions."""
     transfer = {"partition_records": 100, "batch_size": 40, "checkpoint_seconds": 0}
     return Workplace.make(tmp_path, small_source, "milvus", transfer=transfer)
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """A database on the server at MILVUS_URL, or else on one that this process starts; several tests share it."""
+    with ExitStack() as stack:
+        there = given_address()
+        if there is None:
+            there = stack.enter_context(MilvusServer.start(tmp_path_factory.mktemp("milvus"), QUICK)).address
+        yield stack.enter_context(database_of_its_own(there))
+
+
+@pytest.fixture(scope="session")
+def qdrant_server() -> Iterator[QdrantServer]:
+    """The Qdrant server at QDRANT_URL (and QDRANT_GRPC_URL, QDRANT_API_KEY), or else a stand-in; tests share it."""
+    if url := os.environ.get("QDRANT_URL"):
+        yield QdrantServer(url, os.environ.get("QDRANT_GRPC_URL"), os.environ.get("QDRANT_API_KEY"))
+        return
+    with QdrantStandIn() as server:
+        yield QdrantServer(server.url, server.grpc_url)
+
+
+@pytest.fixture
+def qdrant_stand_in() -> Iterator[QdrantStandIn]:
+    """A stand-in of the test's own, which may be told to fail, even where QDRANT_URL names a real server."""
+    with QdrantStandIn() as server:
+        yield server
+
+
+Collections = Callable[[str], Endpoint]
+"""Makes the endpoint of a new collection whose name begins so."""
+
+
+@pytest.fixture(scope="session")
+def milvus_collections(milvus_server: Address) -> Collections:
+    """Collections of the Milvus server."""
+    key = SecretStr(milvus_server.token) if milvus_server.token else None
+    return lambda name: Endpoint(type="milvus", url=milvus_server.url, api_key=key, collection=_new(name))
+
+
+@pytest.fixture(scope="session")
+def qdrant_collections(qdrant_server: QdrantServer) -> Collections:
+    """Collections of the Qdrant server, over gRPC where its address is known."""
+    key = SecretStr(qdrant_server.api_key) if qdrant_server.api_key else None
+    options = QdrantOptions(grpc_url=qdrant_server.grpc_url)
+    return lambda name: Endpoint(
+        type="qdrant", url=qdrant_server.url, api_key=key, collection=_new(name), options=options
+    )
+
+
+def _new(name: str) -> str:
+    return f"{name}_{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
+import psutil
 import yaml
 
 from vectormigrate_dagster import databases
@@ -32,6 +33,7 @@ from vectormigrate_dagster.model import (
     IdColumn,
     IdKind,
     IdSchema,
+    IndexSpec,
     Metric,
     VectorSchema,
 )
@@ -40,6 +42,9 @@ DIM = 16
 ID = "moving"
 COLLECTION = "things"
 
+
+KEY_VARIABLES = {"milvus": "MILVUS_TOKEN", "qdrant": "QDRANT_API_KEY"}
+"""Variables that hold the keys of servers."""
 
 STARTED: list[subprocess.Popen[str]] = []
 """Child processes of the running test."""
@@ -56,13 +61,17 @@ def end_children() -> None:
 
 @dataclass(frozen=True)
 class Records:
-    """What is in a source: ids 1 to n, un-normalised vectors float32 (n, 16), and a payload that names the id."""
+    """What is in a source: ids 1 to n, un-normalised vectors float32 (n, d), and a payload that names the id."""
 
     vectors: np.ndarray
 
     @classmethod
-    def of(cls, count: int) -> Records:
-        return cls(np.random.default_rng(count).standard_normal((count, DIM), dtype=np.float32))
+    def of(cls, count: int, dim: int = DIM) -> Records:
+        return cls(np.random.default_rng(count).standard_normal((count, dim), dtype=np.float32))
+
+    @property
+    def dim(self) -> int:
+        return int(self.vectors.shape[1])
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -72,19 +81,35 @@ class Records:
         return {"number": number, "name": f"thing {number}", "even": number % 2 == 0, "note": None, "a.b c": [1, 2.0]}
 
 
-def schema(type: str) -> CollectionSchema:
-    """A schema that both embedded databases hold exactly."""
-    vector = VectorSchema(name="embedding", dim=DIM, metric=Metric.EUCLIDEAN)
+def side_of(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as a migration file has it; its key, if any, is in the environment."""
+    address = {"path": str(endpoint.path)} if endpoint.embedded else {"url": endpoint.url}
+    if endpoint.api_key is not None:
+        address["api_key_env"] = KEY_VARIABLES[endpoint.type]
+    options = endpoint.options.model_dump(mode="json", exclude_unset=True)
+    return {
+        "type": endpoint.type,
+        **address,
+        "collection": endpoint.collection,
+        **({"options": options} if options else {}),
+    }
+
+
+def schema(type: str, dim: int = DIM) -> CollectionSchema:
+    """A schema that every database holds exactly."""
+    vector = VectorSchema(name="embedding", dim=dim, metric=Metric.EUCLIDEAN)
     if databases.capabilities_of(type, embedded=True).declared_fields:
         ids = IdSchema(kinds=(IdKind.I64,), field="id")
-        fields = (FieldSchema(name="number", type=FieldType.INT64, declared=True, nullable=True),)
+        # Any other index keeps a server busy for minutes after the last write.
+        vector = vector.model_copy(update={"index": IndexSpec(type="FLAT")})
+        fields = (FieldSchema(name="number", type=FieldType.INT64, declared=True, nullable=False),)
         return CollectionSchema(name=COLLECTION, ids=ids, vectors=(vector,), fields=fields)
     return CollectionSchema(name=COLLECTION, ids=IdSchema(kinds=(IdKind.U64, IdKind.UUID)), vectors=(vector,))
 
 
 def fill(endpoint: Endpoint, records: Records) -> None:
     """Make a source, in an order that is not that of its ids."""
-    made = schema(endpoint.type)
+    made = schema(endpoint.type, records.dim)
     order = np.random.default_rng(1).permutation(len(records))
     with databases.open_target(endpoint) as database:
         database.create(made)
@@ -110,10 +135,12 @@ class Workplace:
 
     @classmethod
     def make(
-        cls, folder: Path, source: Endpoint, target_type: str, *, transfer: Mapping[str, Any] | None = None
+        cls, folder: Path, source: Endpoint, target: str | Endpoint, *, transfer: Mapping[str, Any] | None = None
     ) -> Workplace:
+        """Write the migration file; a target given by its type is an embedded database in the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        target = Endpoint(type=target_type, path=folder / "target.db", collection=COLLECTION)
+        if isinstance(target, str):
+            target = Endpoint(type=target, path=folder / "target.db", collection=COLLECTION)
         place = cls(folder, source, target)
         place.write(transfer=transfer)
         return place
@@ -129,10 +156,7 @@ class Workplace:
     def write(self, **sections: Any) -> None:
         """Write the migration file."""
         self.migrations.mkdir(exist_ok=True)
-        file = {
-            side: {"type": end.type, "path": str(end.path), "collection": end.collection}
-            for side, end in (("source", self.source), ("target", self.target))
-        }
+        file = {side: side_of(end) for side, end in (("source", self.source), ("target", self.target))}
         file |= {name: dict(section) for name, section in sections.items() if section}
         (self.migrations / f"{ID}.yaml").write_text(yaml.safe_dump(file))
 
@@ -154,7 +178,7 @@ class Workplace:
         STARTED.append(process)
         return process
 
-    def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command in a child process to its end."""
         return subprocess.run(
             self.command(*words),
@@ -162,7 +186,7 @@ class Workplace:
             text=True,
             env=environment(),
             check=False,
-            timeout=240,
+            timeout=timeout,
             **options,
         )
 
@@ -176,6 +200,11 @@ class Workplace:
         assert done.returncode == 0, done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return document
+
+    def planned(self) -> bool:
+        """Whether there is a plan yet."""
+        with open_home(self.home) as instance:
+            return MigrationLog(instance, ID).summary() is not None
 
     def plan(self) -> Plan:
         """The stored plan."""
@@ -199,6 +228,44 @@ class Workplace:
 def environment() -> dict[str, str]:
     """The environment of a child process: ours, with warnings as errors left to the tests of the package itself."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+
+
+def until(true: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"it was not so within {seconds} s"
+        time.sleep(0.1)
+
+
+def moved(place: Workplace) -> int:
+    """Records that are acknowledged, as the state tells."""
+    return sum(state.acknowledged for state in dict(place.history()).values()) if place.planned() else 0
+
+
+def until_at_work(place: Workplace, process: subprocess.Popen[str], *, partitions: int = 1) -> None:
+    """Wait until some partitions have a checkpoint in the state."""
+
+    def at_work() -> bool:
+        assert process.poll() is None, process.communicate(timeout=60)[1]
+        states = dict(place.history()) if place.planned() else {}
+        return sum(state.after is not None for state in states.values()) >= partitions
+
+    until(at_work)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes that a `migrate` has begun."""
+    children = [(child.pid, child.as_dict(["cmdline"], ad_value=[])) for child in psutil.Process(pid).children()]
+    return [child for child, found in children if "spawn_main" in " ".join(found["cmdline"])]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 60.0) -> bool:

@@ -1,0 +1,477 @@
+"""What the stand-in promises: the official client cannot tell it from a server, and each rule of a server holds.
+
+With QDRANT_URL (and QDRANT_GRPC_URL, QDRANT_API_KEY) the tests that use the fixture `client` run against that server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import UnexpectedResponse
+
+from vectormigrate_dagster_tests.emulators.conftest import NAME
+
+REFUSALS = (UnexpectedResponse, grpc.RpcError, ResourceExhaustedResponse)
+UUIDS = [str(uuid.UUID(int=i << 100)) for i in (1, 2, 9)]
+
+
+@contextmanager
+def refused(http: int, code: str, words: str) -> Iterator[None]:
+    """Expect a refusal: its HTTP status, or the name of its gRPC status, and what it says."""
+    with pytest.raises(REFUSALS) as caught:
+        yield
+    error = caught.value
+    if isinstance(error, UnexpectedResponse):
+        assert (error.status_code, words in error.content.decode()) == (http, True), error
+    elif isinstance(error, grpc.RpcError):
+        assert (error.code().name, words in error.details()) == (code, True), error
+    else:
+        assert http == 429
+        assert words in str(error)
+
+
+def point(id: int | str, vector: object = (1.0, 2.0, 3.0, 4.0), **payload: object) -> models.PointStruct:
+    return models.PointStruct(id=id, vector=list(vector) if isinstance(vector, tuple) else vector, payload=payload)
+
+
+def ids(points: list[models.Record] | list[models.ScoredPoint]) -> list[int | str]:
+    return [each.id for each in points]
+
+
+def version(client: QdrantClient) -> tuple[int, ...]:
+    return tuple(int(part) for part in client.info().version.split(".")[:2])
+
+
+########################################################################
+# As the documentation shows it
+########################################################################
+
+
+def test_a_tour_of_the_documentation(things: QdrantClient) -> None:
+    result = things.upsert(
+        NAME, [point(i, (1.0, 0.0, 0.0, float(i)), city="Berlin", n=i) for i in range(1, 7)], wait=True
+    )
+    assert result.status is models.UpdateStatus.COMPLETED
+    things.upsert(NAME, models.Batch(ids=[7, 8], vectors=[[0.0] * 4] * 2, payloads=[{"n": 7}, {}]), wait=True)
+    berlin = models.Filter(must=[models.FieldCondition(key="city", match=models.MatchValue(value="Berlin"))])
+    assert things.count(NAME, exact=True).count == 8
+    assert things.count(NAME, count_filter=berlin, exact=True).count == 6
+    assert ids(things.query_points(NAME, query=[0.0, 0.0, 0.0, 1.0], limit=3).points) == [6, 5, 4]
+    assert ids(
+        things.query_points(NAME, query=[0.0, 0.0, 0.0, 1.0], query_filter=berlin, limit=2, offset=1).points
+    ) == [5, 4]
+    things.set_payload(NAME, payload={"city": "Rome"}, points=[1])
+    things.overwrite_payload(NAME, payload={"only": True}, points=[2])
+    things.delete_payload(NAME, keys=["city"], points=[3])
+    things.clear_payload(NAME, points_selector=models.PointIdsList(points=[4]))
+    payloads = {record.id: record.payload for record in things.retrieve(NAME, [1, 2, 3, 4, 8, 99])}
+    assert payloads == {1: {"city": "Rome", "n": 1}, 2: {"only": True}, 3: {"n": 3}, 4: {}, 8: {}}
+    things.update_vectors(NAME, points=[models.PointVectors(id=1, vector=[9.0, 9.0, 9.0, 9.0])])
+    assert things.retrieve(NAME, [1], with_vectors=True)[0].vector == [9.0] * 4
+    things.delete(NAME, points_selector=models.PointIdsList(points=[1, 99]))
+    things.delete(NAME, points_selector=models.FilterSelector(filter=berlin))
+    assert ids(things.scroll(NAME)[0]) == [2, 3, 4, 7, 8]
+
+
+def test_operations_of_a_batch_are_carried_out_in_order(things: QdrantClient) -> None:
+    operations = [
+        models.UpsertOperation(upsert=models.PointsList(points=[point(1, a=1), point(2)])),
+        models.SetPayloadOperation(set_payload=models.SetPayload(payload={"b": 2}, points=[1])),
+        models.DeleteOperation(delete=models.PointIdsList(points=[2])),
+    ]
+    results = things.batch_update_points(NAME, update_operations=operations, wait=True)
+    assert [result.status for result in results] == [models.UpdateStatus.COMPLETED] * 3
+    [record] = things.scroll(NAME)[0]
+    assert (record.id, record.payload) == (1, {"a": 1, "b": 2})
+
+
+def test_pages_have_numbers_before_uuids_and_start_with_the_offset(things: QdrantClient) -> None:
+    everything = [0, 5, 7, 2**63, 2**64 - 1, *UUIDS]
+    things.upsert(NAME, [point(each) for each in reversed(everything)], wait=True)
+    pages, offset = [], None
+    while True:
+        records, offset = things.scroll(NAME, limit=3, offset=offset)
+        pages.append(ids(records))
+        if offset is None:
+            break
+    assert pages == [everything[:3], everything[3:6], everything[6:]]
+    assert ids(things.scroll(NAME, offset=6, limit=2)[0]) == [7, 2**63]
+    assert things.scroll(NAME, offset=UUIDS[1], limit=1) == (things.retrieve(NAME, [UUIDS[1]]), UUIDS[2])
+
+
+def test_payloads_come_back_as_they_were(things: QdrantClient) -> None:
+    payload = {"é": "日本語\u2028\x01", "n": [1, -(2**63), 2**63 - 1, 0.1, True, None], "deep": {"a": [{"b": {}}, []]}}
+    things.upsert(NAME, [point(1, **payload)], wait=True)
+    assert things.retrieve(NAME, [1])[0].payload == payload
+    assert things.scroll(NAME, with_payload=["deep"])[0][0].payload == {"deep": payload["deep"]}
+    assert things.scroll(NAME, with_payload=False)[0][0].payload in (None, {})
+
+
+def test_named_sparse_and_multi_vectors(client: QdrantClient) -> None:
+    multi = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    client.create_collection(
+        NAME,
+        vectors_config={
+            "image": models.VectorParams(size=2, distance=models.Distance.EUCLID),
+            "tokens": models.VectorParams(size=2, distance=models.Distance.DOT, multivector_config=multi),
+        },
+        sparse_vectors_config={"words": models.SparseVectorParams()},
+    )
+    words = models.SparseVector(indices=[7, 3], values=[1.0, 2.0])
+    vectors = {"image": [1.0, 2.0], "tokens": [[1.0, 0.0], [0.0, 1.0]], "words": words}
+    client.upsert(NAME, [point(1, vectors), point(2, {"image": [5.0, 5.0]}), point(3, {})], wait=True)
+    first, second, third = client.retrieve(NAME, [1, 2, 3], with_vectors=True)
+    assert first.vector["image"] == [1.0, 2.0]
+    assert first.vector["tokens"] == [[1.0, 0.0], [0.0, 1.0]]
+    assert dict(zip(first.vector["words"].indices, first.vector["words"].values, strict=True)) == {3: 2.0, 7: 1.0}
+    assert second.vector == {"image": [5.0, 5.0]}
+    assert third.vector == {}
+    assert client.retrieve(NAME, [1], with_vectors=["image"])[0].vector == {"image": [1.0, 2.0]}
+    assert ids(client.query_points(NAME, query=[5.0, 5.0], using="image").points) == [2, 1]
+    assert ids(client.query_points(NAME, query=words, using="words").points) == [1]
+    client.delete_vectors(NAME, vectors=["words"], points=[1])
+    assert client.retrieve(NAME, [1], with_vectors=True)[0].vector.keys() == {"image", "tokens"}
+
+
+def test_cosine_vectors_are_stored_with_unit_length_and_left_alone_by_searches(client: QdrantClient) -> None:
+    client.create_collection(NAME, vectors_config=models.VectorParams(size=8, distance=models.Distance.COSINE))
+    rows = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
+    client.upsert(NAME, [point(i, row.tolist()) for i, row in enumerate(rows)], wait=True)
+    client.upsert(NAME, [point(99, [0.0] * 8)], wait=True)
+
+    def stored() -> np.ndarray:
+        return np.asarray([r.vector for r in client.scroll(NAME, limit=50, with_vectors=True)[0]], dtype=np.float32)
+
+    first = stored()
+    np.testing.assert_allclose(first[:20], rows / np.linalg.norm(rows, axis=1, keepdims=True), rtol=1e-6)
+    assert not first[20].any()
+    client.upsert(NAME, [point(i, row.tolist()) for i, row in enumerate(first[:20])], wait=True)
+    client.query_points(NAME, query=rows[3].tolist(), limit=5)
+    assert stored().tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("datatype", "expected"),
+    [(models.Datatype.FLOAT16, [0.0999755859375, 2.5, 255.875, 1.0]), (models.Datatype.UINT8, [0.0, 2.0, 255.0, 1.0])],
+)
+def test_numbers_are_rounded_to_the_element_type(
+    client: QdrantClient, datatype: models.Datatype, expected: list[float]
+) -> None:
+    params = models.VectorParams(size=4, distance=models.Distance.DOT, datatype=datatype)
+    client.create_collection(NAME, vectors_config=params)
+    client.upsert(NAME, [point(1, (0.1, 2.5, 255.9, 1.0))], wait=True)
+    stored = np.asarray(client.retrieve(NAME, [1], with_vectors=True)[0].vector, dtype=np.float32)
+    assert stored.tolist() == expected
+
+
+def test_update_modes_and_filters(things: QdrantClient) -> None:
+    things.upsert(NAME, [point(1, v=1), point(2, v=2)], wait=True)
+    newer = [point(1, v=10), point(3, v=30)]
+    things.upsert(NAME, newer, wait=True, update_mode=models.UpdateMode.INSERT_ONLY)
+    things.upsert(NAME, [point(2, v=20), point(4, v=40)], wait=True, update_mode=models.UpdateMode.UPDATE_ONLY)
+    small = models.Filter(must=[models.FieldCondition(key="v", range=models.Range(lt=5))])
+    things.upsert(NAME, [point(1, v=11), point(2, v=21), point(5, v=51)], wait=True, update_filter=small)
+    assert {r.id: r.payload["v"] for r in things.scroll(NAME)[0]} == {1: 11, 2: 20, 3: 30, 5: 51}
+
+
+def test_slices_are_disjoint_and_complete(things: QdrantClient) -> None:
+    if version(things) < (1, 19):
+        pytest.skip("the server has no slices")
+    everything = [*range(200), *UUIDS]
+    things.upsert(NAME, [point(each) for each in everything], wait=True)
+    slices = [models.Filter(must=[models.SliceCondition(slice=models.Slice(total=4, index=i))]) for i in range(4)]
+    parts = [ids(things.scroll(NAME, scroll_filter=each, limit=500)[0]) for each in slices]
+    assert sorted(itertools.chain(*parts), key=str) == sorted(everything, key=str)
+    assert all(20 < len(part) < 90 for part in parts)
+
+
+########################################################################
+# Settings
+########################################################################
+
+
+def test_settings_are_stored_and_returned(client: QdrantClient) -> None:
+    client.create_collection(
+        NAME,
+        vectors_config=models.VectorParams(size=4, distance=models.Distance.COSINE, on_disk=True),
+        hnsw_config=models.HnswConfigDiff(m=8),
+        quantization_config=models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type="int8")),
+        optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
+        metadata={"owner": "tests", "n": 1, "é": None},
+        on_disk_payload=False,
+    )
+    config = client.get_collection(NAME).config
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (8, 100)
+    assert config.quantization_config.scalar.type.value == "int8"
+    assert config.optimizer_config.indexing_threshold == 0
+    assert (config.params.vectors.on_disk, config.params.on_disk_payload) == (True, False)
+    assert config.metadata["owner"] == "tests"
+    client.update_collection(
+        NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500), metadata={"n": 2}
+    )
+    config = client.get_collection(NAME).config
+    assert config.optimizer_config.indexing_threshold == 500
+    assert config.metadata == {"owner": "tests", "n": 2, "é": None}
+    client.update_collection(NAME, metadata={"n": None})
+    assert client.get_collection(NAME).config.metadata == {"owner": "tests", "é": None}
+
+
+def test_payload_indexes_count_points(things: QdrantClient) -> None:
+    tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+    things.create_payload_index(NAME, "who", field_schema=tenant, wait=True)
+    things.create_payload_index(NAME, "n", field_schema=models.PayloadSchemaType.INTEGER, wait=True)
+    things.upsert(NAME, [point(1, who="a", n=1), point(2, who="b"), point(3)], wait=True)
+    schema = things.get_collection(NAME).payload_schema
+    assert {name: (field.data_type.value, field.points) for name, field in schema.items()} == {
+        "who": ("keyword", 2),
+        "n": ("integer", 1),
+    }
+    assert schema["who"].params.is_tenant
+    records, following = things.scroll(NAME, order_by="n")
+    assert (ids(records), following) == ([1], None)
+    things.delete_payload_index(NAME, "n", wait=True)
+    assert things.get_collection(NAME).payload_schema.keys() == {"who"}
+
+
+def test_aliases_are_changed_up_to_the_first_refusal(things: QdrantClient) -> None:
+    alias = models.CreateAlias(collection_name=NAME, alias_name="vectormigrate_alias")
+    things.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    assert [a.alias_name for a in things.get_collection_aliases(NAME).aliases] == ["vectormigrate_alias"]
+    things.upsert("vectormigrate_alias", [point(1)], wait=True)
+    assert things.count(NAME).count == 1
+    away = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name="vectormigrate_alias"))
+    broken = models.CreateAlias(collection_name="vectormigrate_none", alias_name="x")
+    with refused(404, "NOT_FOUND", "Collection `vectormigrate_none` doesn't exist!"):
+        things.update_collection_aliases([away, models.CreateAliasOperation(create_alias=broken)])
+    assert things.get_collection_aliases(NAME).aliases == []
+
+
+########################################################################
+# Refusals
+########################################################################
+
+
+def test_collections_that_exist_and_that_do_not(things: QdrantClient) -> None:
+    params = models.VectorParams(size=4, distance=models.Distance.DOT)
+    with refused(409, "ALREADY_EXISTS", f"Collection `{NAME}` already exists!"):
+        things.create_collection(NAME, vectors_config=params)
+    assert things.collection_exists(NAME)
+    assert NAME in [each.name for each in things.get_collections().collections]
+    assert not things.collection_exists("vectormigrate_none")
+    assert not things.delete_collection("vectormigrate_none")
+    for call in (things.get_collection, things.count, things.scroll, lambda name: things.upsert(name, [point(1)])):
+        with refused(404, "NOT_FOUND", "Collection `vectormigrate_none` doesn't exist!"):
+            call("vectormigrate_none")
+
+
+@pytest.mark.parametrize(
+    ("vector", "http", "words"),
+    [
+        ([1.0, 2.0], 400, "Wrong input: Vector dimension error: expected dim: 4, got 2"),
+        ({"other": [1.0, 2.0, 3.0, 4.0]}, 400, "Wrong input: Not existing vector name error: other"),
+        ([], 422, "dense vector must not be empty"),
+        (
+            {"": models.SparseVector(indices=[1], values=[1.0])},
+            400,
+            "Wrong input: Conversion between sparse and regular vectors failed",
+        ),
+        ({"w": models.SparseVector(indices=[1, 1], values=[1.0, 2.0])}, 422, "must be unique"),
+        ({"w": models.SparseVector(indices=[1, 2], values=[1.0])}, 422, "must be the same length as indices"),
+    ],
+)
+def test_vectors_that_do_not_fit(things: QdrantClient, vector: object, http: int, words: str) -> None:
+    with refused(http, "INVALID_ARGUMENT", words):
+        things.upsert(NAME, [point(1, vector)], wait=True)
+    assert things.count(NAME).count == 0
+
+
+def test_a_batch_is_refused_whole_even_before_it_is_acknowledged(things: QdrantClient) -> None:
+    for wait in (True, False):
+        with refused(400, "INVALID_ARGUMENT", "expected dim: 4, got 2"):
+            things.upsert(NAME, [point(i, (1.0,) * (2 if i == 50 else 4)) for i in range(100)], wait=wait)
+    assert things.count(NAME).count == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "using", "http", "code", "words"),
+    [
+        ([1.0, 2.0], None, 400, "INVALID_ARGUMENT", "Wrong input: Vector dimension error: expected dim: 4, got 2"),
+        ([1.0] * 4, "x", 400, "INVALID_ARGUMENT", "Wrong input: Not existing vector name error: x"),
+        (77, None, 404, "NOT_FOUND", "No point with id 77 found"),
+    ],
+)
+def test_queries_that_do_not_fit(
+    things: QdrantClient, query: object, using: str | None, http: int, code: str, words: str
+) -> None:
+    with refused(http, code, words):
+        things.query_points(NAME, query=query, using=using)
+
+
+def test_limits_and_names_that_are_impossible(things: QdrantClient) -> None:
+    for call in (lambda: things.scroll(NAME, limit=0), lambda: things.query_points(NAME, query=[1.0] * 4, limit=0)):
+        with refused(422, "INVALID_ARGUMENT", "limit: value 0 invalid, must be 1 or larger"):
+            call()
+    large = models.VectorParams(size=70_000, distance=models.Distance.DOT)
+    with refused(422, "INVALID_ARGUMENT", "value 70000 invalid, must be from 1 to 65536"):
+        things.create_collection("vectormigrate_none", vectors_config=large)
+
+
+def test_not_a_number_passes_over_grpc_only(things: QdrantClient, face: str) -> None:
+    if version(things) >= (1, 20):
+        pytest.skip("later servers refuse it")
+    bad = [point(1, (1.0, float("nan"), 0.0, float("inf")))]
+    if face == "rest":
+        with refused(400, "INVALID_ARGUMENT", "did not match any variant of untagged enum VectorStruct"):
+            things.upsert(NAME, bad, wait=True)
+        return
+    things.upsert(NAME, bad, wait=True)
+    assert np.isnan(things.retrieve(NAME, [1], with_vectors=True)[0].vector[1])
+
+
+def test_requests_that_make_no_sense(things: QdrantClient) -> None:
+    with refused(400, "INVALID_ARGUMENT", "Empty update request"):
+        things.upsert(NAME, [], wait=True)
+    with refused(404, "NOT_FOUND", "No point with id 7 found"):
+        things.set_payload(NAME, payload={"a": 1}, points=[7], wait=True)
+    with refused(400, "INVALID_ARGUMENT", "No range index for `order_by` key: `n`"):
+        things.scroll(NAME, order_by="n")
+
+
+def test_ids_are_numbers_or_uuids(qdrant_server, things: QdrantClient, face: str) -> None:
+    things.upsert(NAME, [point("urn:uuid:" + UUIDS[0]), point(UUIDS[0].replace("-", "").upper())], wait=True)
+    assert ids(things.scroll(NAME)[0]) == [UUIDS[0]]
+    with refused(400, "INVALID_ARGUMENT", "Unable to parse UUID: nonsense" if face == "grpc" else "nonsense"):
+        things.upsert(NAME, [point("nonsense")], wait=True)
+
+
+def test_strict_mode(things: QdrantClient) -> None:
+    things.update_collection(
+        NAME,
+        strict_mode_config=models.StrictModeConfig(
+            enabled=True,
+            max_query_limit=10,
+            upsert_max_batchsize=3,
+            max_points_count=4,
+            unindexed_filtering_retrieve=False,
+            search_allow_exact=False,
+        ),
+    )
+    words = (
+        'Limit exceeded 11 > 10 for \\"limit\\"' if isinstance_rest(things) else 'Limit exceeded 11 > 10 for "limit"'
+    )
+    with refused(400, "INVALID_ARGUMENT", words):
+        things.scroll(NAME, limit=11)
+    with refused(400, "INVALID_ARGUMENT", "Limit exceeded 4 > 3"):
+        things.upsert(NAME, [point(i) for i in range(4)], wait=True)
+    condition = models.Filter(must=[models.FieldCondition(key="a", match=models.MatchValue(value="b"))])
+    with refused(400, "INVALID_ARGUMENT", "Index required but not found for"):
+        things.scroll(NAME, scroll_filter=condition)
+    with refused(400, "INVALID_ARGUMENT", "Exact search disabled!"):
+        things.query_points(NAME, query=[1.0] * 4, search_params=models.SearchParams(exact=True))
+    things.scroll(NAME, limit=10)
+    assert things.get_collection(NAME).config.strict_mode_config.max_query_limit == 10
+
+
+def isinstance_rest(client: QdrantClient) -> bool:
+    return not client.init_options["prefer_grpc"]
+
+
+def both(call: Callable[[int], None], points: int) -> None:
+    call(points)
+    call(points)
+
+
+@pytest.mark.parametrize("kind", ["Read", "Write"])
+def test_rate_limits_say_when_to_come_back(things: QdrantClient, kind: str) -> None:
+    limits = {"read_rate_limit": 8} if kind == "Read" else {"write_rate_limit": 8}
+    things.update_collection(NAME, strict_mode_config=models.StrictModeConfig(enabled=True, **limits))
+
+    def call(points: int) -> None:
+        if kind == "Read":
+            things.retrieve(NAME, list(range(points)))
+        else:
+            things.upsert(NAME, [point(i) for i in range(points)], wait=True)
+
+    call(3)
+    with pytest.raises(ResourceExhaustedResponse, match="requires 3 tokens but only 2") as caught:
+        both(call, 3)  # in cluster mode a server charges the first write twice, so the first may be too much
+    assert 1 <= caught.value.retry_after_s <= 8
+    with refused(429, "RESOURCE_EXHAUSTED", "request larger than rate limiter capacity"):
+        call(9)
+
+
+########################################################################
+# Shard keys
+########################################################################
+
+
+@pytest.fixture
+def sharded(client: QdrantClient) -> QdrantClient:
+    client.create_collection(
+        NAME,
+        vectors_config=models.VectorParams(size=4, distance=models.Distance.DOT),
+        sharding_method=models.ShardingMethod.CUSTOM,
+    )
+    try:
+        for key in ("cats", 7):
+            client.create_shard_key(NAME, key)
+    except REFUSALS:
+        pytest.skip("the server is no cluster")
+    return client
+
+
+def test_a_point_may_be_in_several_shards(sharded: QdrantClient) -> None:
+    sharded.upsert(NAME, [point(1, where="cats"), point(2)], wait=True, shard_key_selector="cats")
+    sharded.upsert(NAME, [point(1, where="7"), point(3)], wait=True, shard_key_selector=7)
+    assert ids(sharded.scroll(NAME)[0]) == [1, 2, 3]
+    assert ids(sharded.scroll(NAME, shard_key_selector="cats")[0]) == [1, 2]
+    [record] = sharded.retrieve(NAME, [1], shard_key_selector=7)
+    assert (record.payload["where"], record.shard_key) == ("7", 7)
+    assert [sharded.count(NAME, shard_key_selector=key).count for key in ("cats", 7, None)] == [2, 2, 4]
+    assert {each.key for each in sharded.list_shard_keys(NAME).shard_keys} == {"cats", 7}
+    sharded.delete(NAME, models.PointIdsList(points=[1]), shard_key_selector=7)
+    assert ids(sharded.scroll(NAME, shard_key_selector="cats")[0]) == [1, 2]
+    sharded.delete_shard_key(NAME, "cats")
+    assert ids(sharded.scroll(NAME)[0]) == [3]
+
+
+def test_pages_over_several_shards_are_in_order(sharded: QdrantClient) -> None:
+    for key, start in (("cats", 0), (7, 1)):
+        sharded.upsert(NAME, [point(i) for i in range(start, 20, 2)], wait=True, shard_key_selector=key)
+    records, following = sharded.scroll(NAME, limit=7, offset=3)
+    assert (ids(records), following) == ([*range(3, 10)], 10)
+    assert {record.shard_key for record in records} == {"cats", 7}
+
+
+def test_shard_keys_that_are_wrong(sharded: QdrantClient) -> None:
+    with refused(400, "INVALID_ARGUMENT", "Shard key not specified"):
+        sharded.upsert(NAME, [point(1)], wait=True)
+    with refused(400, "INVALID_ARGUMENT", "dogs"):
+        sharded.upsert(NAME, [point(1)], wait=True, shard_key_selector="dogs")
+    with refused(400, "INVALID_ARGUMENT", "already exists"):
+        sharded.create_shard_key(NAME, "cats")
+
+
+########################################################################
+# Many at once
+########################################################################
+
+
+def test_writers_at_once_lose_nothing(things: QdrantClient) -> None:
+    def write(part: int) -> None:
+        for start in range(0, 200, 50):
+            things.upsert(NAME, [point(1000 * part + start + i) for i in range(50)], wait=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert things.count(NAME).count == 800
+    assert len(things.scroll(NAME, limit=1000)[0]) == 800

@@ -1,0 +1,1 @@
+"""Real servers that tests start, and the proxy that stands in front of them."""
