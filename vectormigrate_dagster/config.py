@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -25,20 +24,19 @@ from pydantic import (
 from pydantic_core import to_json
 
 from vectormigrate_dagster.databases import TYPES, Endpoint, Options, options_of
-from vectormigrate_dagster.errors import MissingSecret
+from vectormigrate_dagster.databases.address import plain_address, secrets_in_query, split_address
+from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS
+from vectormigrate_dagster.errors import ConfigurationError, MissingSecret
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_PORTS = {"http": 80, "https": 443}
 _LOOPBACK = {"127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104  (names of this machine, nothing is bound)
 _CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _CRON_PART = re.compile(r"(?:\*|(?P<first>\d{1,2})(?:-(?P<last>\d{1,2}))?)(?:/(?P<step>[1-9]\d?))?")
-SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:api[_-]?key|key|token|password|passwd|pwd|secret|authorization)$", re.IGNORECASE
-)
-"""What settings that hold a secret are called."""
-
 _AUTO_BATCH_RECORDS = 1000
+_AUTO_WORKERS = 4
+"""More than this on one server rarely pays, and Dagster's SQLite storage is written by all of them."""
+
 Auto = Literal["auto"]
 
 
@@ -67,17 +65,7 @@ class EndpointConfig(_Strict):
     @field_validator("url")
     @classmethod
     def _plain_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            address = _split(value)
-            if address.scheme not in _PORTS or not address.hostname:
-                raise ValueError(
-                    "give an address such as http://localhost:6333, or use 'path' for an embedded database"
-                )
-            if address.username is not None or address.password is not None:
-                raise ValueError("the address holds user info; remove it and name a variable in 'api_key_env'")
-            if any(SECRET_NAME.search(name) for name, _ in parse_qsl(address.query, keep_blank_values=True)):
-                raise ValueError("the address holds a key in its query; remove it and name a variable in 'api_key_env'")
-        return value
+        return None if value is None else plain_address(value, ", or use 'path' for an embedded database")
 
     @field_validator("scopes")
     @classmethod
@@ -115,10 +103,10 @@ class EndpointConfig(_Strict):
         """Type, address with the server's database if it has several, and collection; alike for two spellings."""
         if self.path is not None:
             return self.type, os.path.realpath(self.path), self.collection
-        address = _split(self.url or "")
+        address = split_address(self.url or "")
         host = (address.hostname or "").rstrip(".")
         host = "localhost" if host in _LOOPBACK else host
-        port = address.port or _PORTS[address.scheme]
+        port = address.port or DEFAULT_PORTS[self.type][address.scheme]
         database = self.options.model_dump().get("database")
         within = "" if database is None else f" database {database}"
         return self.type, f"{host}:{port}{address.path.rstrip('/')}{within}", self.collection
@@ -210,9 +198,8 @@ class JournalConfig(_Strict):
     @classmethod
     def _no_password(cls, value: str | None) -> str | None:
         if value is not None:
-            address = _split(value)
-            named = [name for name, _ in parse_qsl(address.query, keep_blank_values=True) if SECRET_NAME.search(name)]
-            if address.password is not None or named:
+            address = split_address(value)
+            if address.password is not None or secrets_in_query(address):
                 raise ValueError("the address holds a password; remove it, or name a variable in 'url_env' instead")
         return value
 
@@ -253,6 +240,36 @@ class Migration(_Strict):
     journal: JournalConfig = JournalConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
+    @property
+    def embedded(self) -> bool:
+        """Whether a side is a folder that one process at a time may open."""
+        return self.source.embedded or self.target.embedded
+
+    def workers(self, asked: int | None = None) -> int:
+        """Processes that may load at the same time.
+
+        Args:
+            asked: instead of `transfer.workers`.
+
+        Raises:
+            ConfigurationError: more than one, and an embedded database that one process at a time may open.
+        """
+        wanted = self.transfer.workers if asked is None else asked
+        folders = [side for side in (self.source, self.target) if side.embedded]
+        if wanted == "auto":
+            return 1 if folders else min(_AUTO_WORKERS, os.cpu_count() or 1)
+        if wanted > 1 and folders:
+            raise ConfigurationError(
+                f"{wanted} workers were asked for, but '{folders[0].path}' is an embedded {folders[0].type} that one "
+                "process at a time may open; use 1 worker"
+            )
+        return wanted
+
+    @model_validator(mode="after")
+    def _folders_are_for_one(self) -> Migration:
+        self.workers()
+        return self
+
     @model_validator(mode="after")
     def _two_places(self) -> Migration:
         if self.source.place == self.target.place:
@@ -261,20 +278,6 @@ class Migration(_Strict):
                 "name another collection in 'target'"
             )
         return self
-
-
-def _split(url: str) -> SplitResult:
-    """The parts of an address.
-
-    Raises:
-        ValueError: it is none; the message does not repeat it, as it may hold a password.
-    """
-    try:
-        address = urlsplit(url)
-        _ = address.port
-    except ValueError as error:
-        raise ValueError("this is not an address such as http://localhost:6333") from error
-    return address
 
 
 def _cron_item(item: str, low: int, high: int) -> bool:

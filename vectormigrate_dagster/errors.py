@@ -20,6 +20,7 @@
     │   ├── SchemaMismatch            it cannot hold, or does not hold, that schema
     │   └── BrokenScan                it broke its own order or count; data would be lost
     ├── StorageFailed                 our own disk or Dagster's storage refused a write; resumable   exit 3
+    ├── WorkerLost                    a worker process of ours died again and again; resumable       exit 3
     └── Stopped                       asked to stop; everything acknowledged is recorded             exit 130
 
 A message names the thing in quotes, says what was found and what to do about it.
@@ -49,6 +50,7 @@ __all__ = [
     "Unavailable",
     "ValidationFailed",
     "VectorMigrateError",
+    "WorkerLost",
 ]
 
 
@@ -153,6 +155,12 @@ class BrokenScan(DatabaseError):
 
 class StorageFailed(VectorMigrateError, OSError):
     """Our own disk or Dagster's storage refused a write (full, read-only)."""
+
+    exit_code = 3
+
+
+class WorkerLost(VectorMigrateError):
+    """A worker process died again and again at the same work."""
 
     exit_code = 3
 

@@ -130,6 +130,10 @@ class MemoryDatabase(Database):
         self.closed = False
         self._lock = threading.RLock()
 
+    def probe(self) -> Capabilities:
+        self._call("probe")
+        return self.capabilities
+
     def describe(self) -> CollectionSchema:
         self._call("describe")
         return self.schema
@@ -147,6 +151,10 @@ class MemoryDatabase(Database):
         with self._lock:
             scopes = self.store.records if scope is None else {scope: self.store.records.get(scope, {})}
             return sum(len(records) for records in scopes.values())
+
+    def repeated(self, scope: str | None = None) -> int:
+        self._call("repeated")
+        return super().repeated(scope)
 
     def scopes(self) -> list[str]:
         self._call("scopes")

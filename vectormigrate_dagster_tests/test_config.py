@@ -9,8 +9,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from vectormigrate_dagster.config import Migration
+from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster.errors import ConfigurationError, MissingSecret
 from vectormigrate_dagster.migration_file import (
     Side,
@@ -228,11 +230,45 @@ def test_a_link_leads_to_the_same_place_and_two_databases_of_a_server_are_two(tm
     assert load(tmp_path, text.format(there.format("a"), there.format("b"))).source.place[0] == "milvus"
 
 
+@pytest.mark.parametrize(("url", "same"), [("http://h:19530", True), ("http://h:80", False), ("https://h:443", False)])
+def test_an_address_without_a_port_has_that_of_its_database(tmp_path: Path, url: str, same: bool) -> None:
+    text = (
+        f"source: {{type: milvus, url: http://h, collection: c}}\ntarget: {{type: milvus, url: '{url}', collection: c}}"
+    )
+
+    if same:
+        assert "are the same" in refusal(tmp_path, text)
+    else:
+        assert load(tmp_path, text).target.url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://u:hush@h:6334", "user info"),
+        ("http://u@h:6334", "user info"),
+        ("http://h:6334/?api_key=hush", "key in its query"),
+        ("h:6334", "give an address"),
+        ("http://h:99999", "not an address"),
+    ],
+)
+def test_a_grpc_address_holds_no_secret(url: str, reason: str) -> None:
+    """Also where it does not come out of a file: flags and Dagster's interface."""
+    with pytest.raises(ValidationError) as error:
+        QdrantOptions(grpc_url=url)
+
+    assert reason in str(error.value)
+    assert "hush" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "same"),
     [
         ("url: http://localhost:6333", "url: http://127.0.0.1:6333/", True),
-        ("url: https://DB.example", "url: https://db.example:443", True),
+        ("url: https://DB.example", "url: https://db.example:6333", True),
+        ("url: https://DB.example", "url: https://db.example:443", False),
+        ("url: http://h", "url: http://h:6333", True),
+        ("url: http://h", "url: http://h:80", False),
         ("path: ./x", "path: y/../x/", True),
         ("url: http://localhost:6333", "url: http://localhost:6334", False),
         ("url: http://h/a", "url: http://h/b", False),

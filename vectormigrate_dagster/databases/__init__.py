@@ -53,14 +53,15 @@ def open_source(endpoint: Endpoint) -> Source:
 
 @contextmanager
 def keep_open(endpoint: Endpoint) -> Iterator[None]:
-    """Keep an embedded database's folder open across many short-lived objects; a server needs no such thing.
+    """Keep a collection at hand across many short-lived objects: a folder open, a server's collection in its memory.
 
-    The folder is opened by whoever needs it first, and stays locked for other processes until the block ends.
+    A folder is opened by whoever needs it first, and stays locked for other processes until the block ends.
     """
     from vectormigrate_dagster.databases.embedded import hold
 
     if endpoint.path is None:
-        yield
+        with open_target(endpoint) as database, database.hold():
+            yield
         return
     with hold(endpoint.path):
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -75,6 +76,17 @@ class Database(ABC):
             self.capabilities = self.embedded_capabilities
 
     @abstractmethod
+    def probe(self) -> Capabilities:
+        """Ask the server for its version, narrow `capabilities` to what this very server can do, and return them.
+
+        Asks once; an embedded database knows without asking.
+
+        Raises:
+            Unavailable: it does not answer.
+            AuthenticationFailed: it does not accept the key.
+        """
+
+    @abstractmethod
     def describe(self) -> CollectionSchema:
         """Read the collection's schema.
 
@@ -97,6 +109,14 @@ class Database(ABC):
     @abstractmethod
     def count(self, scope: str | None = None) -> int:
         """Count records exactly, of one scope or (None) of all."""
+
+    def repeated(self, scope: str | None = None) -> int:
+        """Count rows that `count` counts and no reader sees, because another row has the same id.
+
+        It may read every id; ask when a count is not what it should be. 0 where ids are unique.
+        """
+        del scope
+        return 0
 
     @abstractmethod
     def scopes(self) -> list[str]:
@@ -175,6 +195,13 @@ class Database(ABC):
             AuthenticationFailed: it does not accept the key.
         """
 
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep the collection ready for the many short-lived objects, in other processes too, that a load makes.
+
+        It is left as it was found. A collection that is missing, or a server that does not answer, is no error here.
+        """
+        return nullcontext()
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections and folders; may be called twice."""
@@ -191,10 +218,18 @@ class Database(ABC):
 class Source:
     """A collection that can be read and has no method that writes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | Source) -> None:
         self._database = database
-        self.endpoint = database.endpoint
-        self.capabilities = database.capabilities
+        self.endpoint: Endpoint = database.endpoint
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Database.capabilities`."""
+        return self._database.capabilities
+
+    def probe(self) -> Capabilities:
+        """See `Database.probe`."""
+        return self._database.probe()
 
     def describe(self) -> CollectionSchema:
         """See `Database.describe`."""
@@ -203,6 +238,10 @@ class Source:
     def count(self, scope: str | None = None) -> int:
         """See `Database.count`."""
         return self._database.count(scope)
+
+    def repeated(self, scope: str | None = None) -> int:
+        """See `Database.repeated`."""
+        return self._database.repeated(scope)
 
     def scopes(self) -> list[str]:
         """See `Database.scopes`."""

@@ -21,6 +21,7 @@ from vectormigrate_dagster.errors import (
     Unavailable,
     VectorMigrateError,
 )
+from vectormigrate_dagster.model import Capabilities
 
 Doing = Literal["read", "write", "create"]
 """What a call is for; decides what a refusal means: an impossible request, a bad record, or a bad schema."""
@@ -41,6 +42,16 @@ class ClientDatabase(Database):
         self._connection: Connection | None = None
         self._closed = False
         self._opening = threading.Lock()
+        self._probed = False
+        self._probing = threading.Lock()
+
+    def probe(self) -> Capabilities:
+        """See `Database.probe`."""
+        with self._probing:
+            if not self._probed and not self.endpoint.embedded:
+                self.capabilities = self._probe()
+                self._probed = True
+            return self.capabilities
 
     def close(self) -> None:
         """See `Database.close`."""
@@ -49,6 +60,10 @@ class ClientDatabase(Database):
             if self._connection is not None:
                 connection, self._connection = self._connection, None
                 connection.close()
+
+    def _probe(self) -> Capabilities:
+        """Ask the server what it is, and return what it can do; all that is declared, where versions do not differ."""
+        return self.capabilities
 
     @abstractmethod
     def _connect(self) -> Any:

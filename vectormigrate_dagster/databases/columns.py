@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from vectormigrate_dagster.model import (
     Packed,
     Sparse,
     Split,
+    VectorColumn,
     id_text,
     is_valid,
 )
@@ -132,10 +134,35 @@ def require_elements(batch: Batch, elements: Sequence[Element]) -> None:
             )
 
 
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of the records of all, which are at least one and have the same vectors and scope."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    ids = IdColumn.of(first.ids.kind, [value for batch in batches for value in batch.ids.to_pylist()])
+    vectors = {name: _joined_column([batch.vectors[name] for batch in batches]) for name in first.vectors}
+    return Batch(ids, first.scope, vectors, [payload for batch in batches for payload in batch.payloads])
+
+
 def pieces(ids: IdColumn, size: int) -> Iterator[IdColumn]:
     """`ids` in columns of at most `size`."""
     for start in range(0, len(ids), size):
         yield ids.slice(start, min(start + size, len(ids)))
+
+
+def _joined_column(columns: Sequence[Any]) -> VectorColumn:
+    first = columns[0]
+    values = np.concatenate([column.values for column in columns])
+    mask = np.concatenate([is_valid(column) for column in columns])
+    valid = None if mask.all() else mask
+    if isinstance(first, Dense | Packed):
+        return replace(first, values=values, valid=valid)
+    ends = "indptr" if isinstance(first, Sparse) else "offsets"
+    sizes = np.concatenate([np.diff(getattr(column, ends)) for column in columns])
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    if isinstance(first, Sparse):
+        return Sparse(bounds, np.concatenate([column.indices for column in columns]), values, valid)
+    return Multi(bounds, values, valid)
 
 
 def _matrix(rows: Sequence[Any], width: int, dtype: np.dtype[Any]) -> tuple[npt.NDArray[Any], Any]:

@@ -1,9 +1,25 @@
-"""What Milvus can do, as a server and in a folder."""
+"""What Milvus can do, as a server of some version and in a folder."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from vectormigrate_dagster.databases.milvus_schema import MAX_TEXT_BYTES
-from vectormigrate_dagster.model import Capabilities, Element, FieldType, IdKind, Metric, ScopeKind, VectorKind
+from vectormigrate_dagster.errors import SchemaMismatch
+from vectormigrate_dagster.model import (
+    Capabilities,
+    CollectionSchema,
+    Element,
+    FieldType,
+    IdKind,
+    Metric,
+    ScopeKind,
+    VectorKind,
+)
+
+Version = tuple[int, ...]
+"""Of a server, as numbers: (2, 3, 5)."""
 
 SERVER = Capabilities(
     type="milvus",
@@ -33,6 +49,8 @@ SERVER = Capabilities(
         FieldType.TEXT,
         FieldType.JSON,
         FieldType.ARRAY,
+        FieldType.DATETIME,
+        FieldType.GEO,
     ),
     field_name_pattern=r"[A-Za-z_][A-Za-z0-9_]{0,254}",
     reserved_keys=("$meta",),
@@ -47,9 +65,8 @@ SERVER = Capabilities(
     max_batch_bytes=32 * 2**20,
     max_page_records=16_384,
     notes={
-        "missing_vectors": "Since server 2.6; an older one refuses to create such a collection.",
         "exact_search": "Exact where the index is FLAT.",
-        "field_types": "TIMESTAMPTZ and GEOMETRY need server 2.6; older ones crash on them, so none is created.",
+        "versions": "Older servers can do less; the server is asked for its version before anything is made.",
     },
 )
 EMBEDDED = SERVER.but(
@@ -62,7 +79,6 @@ EMBEDDED = SERVER.but(
     elements=(Element.FLOAT32,),
     missing_vectors=False,
     accepts_nan=True,
-    field_types=(*SERVER.field_types, FieldType.DATETIME, FieldType.GEO),
     quantization=(),
     notes={
         "missing_vectors": "A null vector is stored as zeros and cannot be told from one.",
@@ -70,3 +86,83 @@ EMBEDDED = SERVER.but(
         "json": "A JSON field keeps objects and lists; a text, number or boolean by itself is refused.",
     },
 )
+
+VECTORS_SINCE: dict[Element | VectorKind, Version] = {
+    Element.FLOAT16: (2, 4),
+    Element.BFLOAT16: (2, 4),
+    Element.INT8: (2, 6),
+    VectorKind.SPARSE: (2, 4),
+}
+FIELDS_SINCE: dict[FieldType, Version] = {FieldType.GEO: (2, 6, 4), FieldType.DATETIME: (2, 6, 6)}
+"""First version of a server that knows a type. An older one may abort on it, for good: 2.3.5 aborts on GEOMETRY.
+
+https://milvus.io/docs/release_notes.md and the pages of each type ("Compatible with Milvus 2.6.6+").
+"""
+
+SEVERAL_VECTORS: Version = (2, 4)
+NULL_FIELDS: Version = (2, 5)
+"""Fields that may be null or have a default: https://milvus.io/docs/nullable-and-default.md"""
+
+MISSING_VECTORS: Version = (3, 0)
+"""Late releases of 2.6 have them too, but nothing tells those from earlier ones."""
+
+
+OLDEST: Version = (2, 3, 0)
+"""First of the servers that are supported."""
+
+
+def version_of(text: str) -> Version:
+    """The numbers of a version as servers give it ("v2.3.5-lite"); the oldest we know where there are none."""
+    numbers = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    # A build of its own is named after its branch or commit; a server may abort on what it does not know, for good.
+    return tuple(int(number or 0) for number in numbers.groups()) if numbers else OLDEST
+
+
+def of_version(version: Version) -> Capabilities:
+    """What a server of this version can do."""
+    return SERVER.but(
+        title=f"Milvus {name(version)}",
+        elements=tuple(one for one in SERVER.elements if version >= VECTORS_SINCE.get(one, ())),
+        vector_kinds=tuple(one for one in SERVER.vector_kinds if version >= VECTORS_SINCE.get(one, ())),
+        field_types=tuple(one for one in SERVER.field_types if version >= FIELDS_SINCE.get(one, ())),
+        max_vectors=SERVER.max_vectors if version >= SEVERAL_VECTORS else 1,
+        null_fields=version >= NULL_FIELDS,
+        missing_vectors=version >= MISSING_VECTORS,
+    )
+
+
+def require_version(schema: CollectionSchema, version: Version) -> None:
+    """Check that a server of this version knows every type in `schema`, before it is asked to make it.
+
+    Raises:
+        SchemaMismatch: it does not; every reason is named.
+    """
+    if problems := list(_problems(schema, version)):
+        raise SchemaMismatch(
+            f"this Milvus server is {name(version)} and cannot hold collection '{schema.name}': {'; '.join(problems)}; "
+            "use a newer server, or give these another type under mapping.types or leave them out under mapping.drop"
+        )
+
+
+def name(version: Version) -> str:
+    """A version for people."""
+    return ".".join(str(number) for number in version)
+
+
+def _problems(schema: CollectionSchema, version: Version) -> Iterator[str]:
+    if len(schema.vectors) > 1 and version < SEVERAL_VECTORS:
+        yield f"{len(schema.vectors)} vectors in a record need {name(SEVERAL_VECTORS)}"
+    for vector in schema.vectors:
+        for kind in (vector.kind, vector.element):
+            if version < VECTORS_SINCE.get(kind, ()):
+                yield f"vector '{vector.name}' is {kind.value}, which needs {name(VECTORS_SINCE[kind])}"
+        if vector.optional and version < MISSING_VECTORS:
+            yield f"vector '{vector.name}' may be missing, which needs {name(MISSING_VECTORS)}"
+    for field in schema.fields:
+        for known in (field.type, field.element):
+            if known is not None and version < FIELDS_SINCE.get(known, ()):
+                yield f"field '{field.name}' is {known.value}, which needs {name(FIELDS_SINCE[known])}"
+        if field.nullable and not field.tenant and version < NULL_FIELDS:
+            yield f"field '{field.name}' may be null, which needs {name(NULL_FIELDS)}"
+        if field.default is not None and version < NULL_FIELDS:
+            yield f"field '{field.name}' has a default, which needs {name(NULL_FIELDS)}"

@@ -116,13 +116,15 @@ def read_schema(
                 "description": described.get("description"),
                 "functions": [str(function.get("name")) for function in described.get("functions") or []],
                 "properties": properties,
+                # Of a partition key; other partitions are scopes.
+                "num_partitions": described.get("num_partitions") if any(field.tenant for field in fields) else None,
             }
         ),
     )
 
 
-def creation(schema: CollectionSchema) -> dict[str, Any]:
-    """Arguments of the client's `create_collection`.
+def creation(schema: CollectionSchema) -> tuple[dict[str, Any], Any]:
+    """Arguments of the client's `create_collection`, and the indexes for its `create_index`.
 
     Raises:
         SchemaMismatch: a field has no type in Milvus.
@@ -131,7 +133,11 @@ def creation(schema: CollectionSchema) -> dict[str, Any]:
 
     if len(schema.ids.kinds) != 1:
         raise SchemaMismatch(f"Milvus cannot hold collection '{schema.name}': its ids are of several kinds")
-    made = MilvusClient.create_schema(auto_id=schema.ids.auto, enable_dynamic_field=schema.dynamic)
+    made = MilvusClient.create_schema(
+        auto_id=schema.ids.auto,
+        enable_dynamic_field=schema.dynamic,
+        description=schema.settings.get("description") or "",
+    )
     text = {} if schema.ids.kinds[0] is IdKind.I64 else {"max_length": schema.ids.max_length or MAX_TEXT_BYTES}
     kind = DataType.VARCHAR if text else DataType.INT64
     made.add_field(schema.ids.field or "id", kind, is_primary=True, **text)
@@ -146,12 +152,17 @@ def creation(schema: CollectionSchema) -> dict[str, Any]:
         made.add_field(field.name, DataType[_TYPES[field.type]], **_field_settings(field))
         if field.index is not None:
             indexes.add_index(field_name=field.name, index_type=field.index.type, params=field.index.params)
-    arguments: dict[str, Any] = {"schema": made, "index_params": indexes}
+    arguments: dict[str, Any] = {"schema": made}
+    arguments |= {
+        name: schema.settings[name]
+        for name in ("consistency_level", "num_partitions", "properties")
+        if schema.settings.get(name)
+    }
     if schema.marker is not None:
-        arguments["properties"] = {MARKER: json.dumps(schema.marker)}
+        arguments["properties"] = {**arguments.get("properties", {}), MARKER: json.dumps(schema.marker)}
     if schema.shards is not None:
         arguments["num_shards"] = schema.shards
-    return arguments
+    return arguments, indexes
 
 
 def _read_vector(field: dict[str, Any], index: dict[str, Any] | None) -> VectorSchema:

@@ -1,4 +1,4 @@
-"""Qdrant: servers by address, its embedded mode by folder.
+"""Qdrant: servers by address, over REST or gRPC; its embedded mode by folder.
 
 Scores: cosine and dot are similarities (higher is better), euclidean and manhattan true distances (lower is better).
 Ids are ordered integers first, then UUIDs by their bytes; a scroll's offset is the first id that it returns, and
@@ -7,40 +7,38 @@ need not exist: https://qdrant.tech/documentation/concepts/points/#scroll-points
 
 from __future__ import annotations
 
-import math
-import uuid
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
+from vectormigrate_dagster.databases import qdrant_errors, qdrant_grpc, qdrant_records
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
-from vectormigrate_dagster.databases.client import ClientDatabase, Doing
-from vectormigrate_dagster.databases.columns import beginning, found, out_of_order, pieces, require_elements
-from vectormigrate_dagster.databases.endpoint import QdrantOptions
-from vectormigrate_dagster.databases.qdrant_capabilities import EMBEDDED, SERVER
-from vectormigrate_dagster.databases.qdrant_folder import ENGINE, large_folder_is_no_news
+from vectormigrate_dagster.databases.client import Doing
+from vectormigrate_dagster.databases.columns import beginning, found, pieces, require_elements
+from vectormigrate_dagster.databases.endpoint import Endpoint
+from vectormigrate_dagster.databases.pages import PageSize
+from vectormigrate_dagster.databases.qdrant_capabilities import LISTS_SHARD_KEYS, METADATA
+from vectormigrate_dagster.databases.qdrant_connection import QdrantConnection
+from vectormigrate_dagster.databases.qdrant_folder import large_folder_is_no_news, vectors_kept
+from vectormigrate_dagster.databases.qdrant_limits import Limits, requests, require_storable
+from vectormigrate_dagster.databases.qdrant_plan import plan_scope
 from vectormigrate_dagster.databases.qdrant_records import (
-    batch_of,
-    cut,
+    belongs,
+    check_order,
     first_after,
     id_column,
     id_of,
-    kind_of,
-    point_id,
-    vector_rows,
 )
-from vectormigrate_dagster.databases.qdrant_schema import creation, payload_index, read_schema
+from vectormigrate_dagster.databases.qdrant_schema import creation, later, payload_index, read_schema
+from vectormigrate_dagster.databases.qdrant_scopes import scope_of, shard_key_of
 from vectormigrate_dagster.errors import (
-    AuthenticationFailed,
-    ConfigurationError,
     DatabaseError,
-    NotFound,
-    Throttled,
+    SchemaMismatch,
     Unavailable,
 )
 from vectormigrate_dagster.model import (
@@ -50,22 +48,20 @@ from vectormigrate_dagster.model import (
     IdColumn,
     ScopeKind,
     Split,
-    VectorSchema,
-    id_text,
 )
 
-_SAMPLE_PER_SPLIT = 20
-_SAMPLE_AT_LEAST = 10_000
+_POLL_SECONDS = 1.0
+_SEARCHES = 100
+"""Queries in one request."""
 
 
-class Qdrant(ClientDatabase):
+class Qdrant(QdrantConnection):
     """One Qdrant collection."""
 
-    capabilities = SERVER
-    embedded_capabilities = EMBEDDED
-    engine = ENGINE
-    options_model = QdrantOptions
-    options: QdrantOptions
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._limits_read: Limits | None = None
+        self._scopes_known: frozenset[str] = frozenset()
 
     def describe(self) -> CollectionSchema:
         """See `Database.describe`."""
@@ -75,15 +71,22 @@ class Qdrant(ClientDatabase):
         return read_schema(self._name, info, [alias.alias_name for alias in aliases])
 
     def create(self, schema: CollectionSchema) -> None:
-        """See `Database.create`."""
-        check_schema(schema, self.capabilities)
+        """See `Database.create`; a server older than 1.16 keeps no marker."""
+        can = self.probe()
         settings = creation(schema)
+        if not self.endpoint.embedded:
+            self._require_version(schema)
+            if self._version < METADATA:
+                settings["metadata"] = None
+        check_schema(schema, can)
         indexes = {field.name: payload_index(field) for field in schema.fields if field.index is not None}
         with self._client("create") as client:
             client.create_collection(self._name, **settings)
-            for name, index in indexes.items() if self.capabilities.payload_indexes else ():
+            if (rest := later(schema)) is not None:
+                client.update_collection(self._name, collection_params=rest)
+            for name, index in indexes.items() if can.payload_indexes else ():
                 client.create_payload_index(self._name, field_name=name, field_schema=index, wait=True)
-        self._vectors_read = None
+        self._forget()
 
     def drop(self) -> None:
         """See `Database.drop`."""
@@ -91,85 +94,97 @@ class Qdrant(ClientDatabase):
             return
         with self._client("write") as client:
             client.delete_collection(self._name)
-        self._vectors_read = None
+        self._forget()
 
     def count(self, scope: str | None = None) -> int:
         """See `Database.count`."""
+        if not self._has(scope):
+            return 0
         with self._client("read") as client:
-            return int(client.count(self._name, exact=True, shard_key_selector=scope).count)
+            return int(client.count(self._name, exact=True, shard_key_selector=shard_key_of(scope)).count)
 
     def scopes(self) -> list[str]:
-        """See `Database.scopes`."""
+        """See `Database.scopes`: shard keys, as `qdrant_scopes` writes them."""
         if self.describe().scope is not ScopeKind.SHARD_KEY:
             return []
+        self.probe()
         with self._client("read") as client:
-            return sorted(str(shard.key) for shard in client.list_shard_keys(self._name).shard_keys)
+            if self._version >= LISTS_SHARD_KEYS:
+                keys = [shard.key for shard in client.list_shard_keys(self._name).shard_keys or ()]
+            else:
+                info = client.collection_cluster_info(self._name)
+                keys = [shard.shard_key for shard in (*info.local_shards, *info.remote_shards)]
+        return sorted({scope_of(key) for key in keys if key is not None})
 
     def plan_splits(self, target_records: int, scopes: Sequence[str] | None = None) -> list[Split]:
-        """See `Database.plan_splits`; cuts at quantiles of a random sample of ids, so two calls a scope."""
+        """See `Database.plan_splits`; cuts at quantiles of a sample of ids, see `qdrant_plan`."""
+        self.probe()
         divided: Sequence[str | None] = self.scopes() if scopes is None else scopes
-        return [split for scope in divided or [None] for split in self._plan(target_records, scope)]
+        splits: list[Split] = []
+        for scope in divided or [None]:
+            total = self.count(scope)
+            with self._client("read") as client:
+                splits += plan_scope(
+                    client,
+                    self._name,
+                    total=total,
+                    target_records=target_records,
+                    scope=scope,
+                    page=self._limits().page,
+                    version=self._version,
+                )
+        return splits
 
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
         """See `Database.scan`; each batch is one page, read when it is asked for."""
         last = beginning(split, after)
-        page = min(batch_records, self.capabilities.max_page_records)
-        vectors = self._vectors()
+        vectors = self._limits().vectors
         start = first_after(split.kind, last)
+        size = PageSize(batch_records, 0)
         while start is not None:
-            with self._client("read") as client:
-                points, following = client.scroll(
-                    self._name,
-                    limit=page,
-                    offset=point_id(start),
-                    with_payload=True,
-                    with_vectors=True,
-                    shard_key_selector=split.scope,
-                )
+            page = self._page(split, start, size)
             # Before records of other splits go: one of them in the wrong place would end this scan too early.
-            self._check_order(start, [id_of(point.id) for point in points])
-            inside = [point for point in points if _belongs(id_of(point.id), split)]
+            check_order(page.ids, start, str(self.endpoint))
+            inside = [point for value, point in zip(page.ids, page.points, strict=True) if belongs(value, split)]
+            complete = page.more and len(inside) == len(page.ids)
             if inside:
-                batch = batch_of(inside, split.kind, split.scope, vectors)
+                batch = self._wire.batch_of(inside, split.kind, split.scope, vectors)
                 last = batch.ids[len(batch) - 1]
+                del page, inside
                 yield batch
-            start = None if following is None or len(inside) < len(points) else first_after(split.kind, last)
+            start = first_after(split.kind, last) if complete else None
 
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
         """See `Database.fetch`."""
-        points = []
-        for part in pieces(ids, self.capabilities.max_page_records):
-            with self._client("read") as client:
-                points += client.retrieve(
-                    self._name,
-                    ids=[point_id(value) for value in part.to_pylist()],
-                    with_payload=True,
-                    with_vectors=True,
-                    shard_key_selector=scope,
-                )
-        return found(batch_of(points, ids.kind, scope, self._vectors()), ids)
+        points: list[Any] = []
+        if self._has(scope):
+            for part in pieces(ids, self._limits().fetch):
+                with self._client("read") as client:
+                    points += self._wire.retrieve(client, self._name, ids=part, key=shard_key_of(scope))
+        return found(self._wire.batch_of(points, ids.kind, scope, self._limits().vectors), ids)
 
     def upsert(self, batch: Batch) -> list[Refusal]:
-        """See `Database.upsert`; Qdrant takes or refuses a whole batch."""
-        from qdrant_client import models
-
+        """See `Database.upsert`; Qdrant takes or refuses a whole request. Creates a missing shard key."""
         if len(batch) == 0:
             return []
         require_elements(batch, self.capabilities.elements)
-        rows = zip(batch.ids.to_pylist(), vector_rows(batch), batch.payloads, strict=True)
-        with self._client("write") as client, large_folder_is_no_news():
-            points = [models.PointStruct(id=point_id(i), vector=vectors, payload=row) for i, vectors, row in rows]
-            client.upsert(self._name, points=points, wait=True, shard_key_selector=batch.scope)
+        if not self.endpoint.embedded:
+            require_storable(batch, str(self.endpoint), text=self._speaks_json)
+            self._ensure(batch.scope)
+        for piece in [batch] if self.endpoint.embedded else requests(batch, self._limits(), text=self._speaks_json):
+            with self._client("write") as client, large_folder_is_no_news():
+                status = self._wire.upsert(client, self._name, piece, key=shard_key_of(batch.scope))
+            self._require_applied(status)
         return []
 
     def delete(self, ids: IdColumn, scope: str | None = None) -> None:
         """See `Database.delete`."""
-        from qdrant_client import models
-
-        for part in pieces(ids, self.capabilities.max_page_records):
+        if not self._has(scope):
+            return
+        for part in pieces(ids, min(self._limits().batch, self.capabilities.max_page_records)):
             with self._client("write") as client:
-                selector = models.PointIdsList(points=[point_id(value) for value in part.to_pylist()])
-                client.delete(self._name, points_selector=selector, wait=True, shard_key_selector=scope)
+                status = self._wire.delete(client, self._name, part, key=shard_key_of(scope))
+            self._require_applied(status)
 
     def search(
         self,
@@ -185,12 +200,15 @@ class Qdrant(ClientDatabase):
 
         # The embedded mode is always exact, and warns about settings that it does not need.
         params = models.SearchParams(exact=True) if exact and not self.endpoint.embedded else None
-        requests = [
-            models.QueryRequest(query=row.tolist(), using=vector or None, limit=k, params=params, shard_key=scope)
+        key = shard_key_of(scope)
+        asked = [
+            models.QueryRequest(query=row.tolist(), using=vector or None, limit=k, params=params, shard_key=key)
             for row in vectors
         ]
-        with self._client("read") as client, self._vectors_kept(client):
-            answers = client.query_batch_points(self._name, requests=requests)
+        answers: list[Any] = []
+        for first in range(0, len(asked), size := min(_SEARCHES, self._limits().searches)):
+            with self._client("read") as client, self._undisturbed(client):
+                answers += client.query_batch_points(self._name, requests=asked[first : first + size])
         return Hits(
             ids=[id_column([id_of(point.id) for point in answer.points]) for answer in answers],
             scores=[np.asarray([point.score for point in answer.points], dtype=np.float32) for answer in answers],
@@ -203,7 +221,23 @@ class Qdrant(ClientDatabase):
         """
 
     def finish_bulk_load(self) -> None:
-        """Do nothing: see `prepare_bulk_load`."""
+        """Wait until a server has built its indexes (its status is green); the embedded mode has none.
+
+        A grey status means that optimizations wait for a change of the collection since a restart:
+        https://qdrant.tech/documentation/concepts/collections/#grey-collection-status
+        """
+        from qdrant_client import models
+
+        while not self.endpoint.embedded:
+            with self._client("read") as client:
+                info = client.get_collection(self._name)
+                if info.status is models.CollectionStatus.GREY:
+                    client.update_collection(self._name, optimizers_config=models.OptimizersConfigDiff())
+            if info.status is models.CollectionStatus.GREEN:
+                return
+            if info.status is models.CollectionStatus.RED:
+                raise DatabaseError(f"{self.endpoint} cannot build its indexes: {info.optimizer_status}")
+            time.sleep(_POLL_SECONDS)
 
     def wait_visible(self) -> None:
         """Do nothing: `upsert` waits until its records can be read."""
@@ -217,118 +251,69 @@ class Qdrant(ClientDatabase):
 
     # What is particular to Qdrant from here on.
 
-    @contextmanager
-    def _vectors_kept(self, client: Any) -> Iterator[None]:
-        """Undo what a search in the embedded mode does to vectors that are read later.
-
-        It normalises the vectors of a cosine collection in place, which moves the last bit of those that are of
-        unit length already (qdrant_client/local/distances.py, cosine_similarity, 1.20).
-        """
-        if not self.endpoint.embedded:
-            yield
-            return
-        collection = client._client.collections.get(self._name)
-        kept = {} if collection is None else {name: rows.copy() for name, rows in collection.vectors.items()}
-        try:
-            yield
-        finally:
-            if collection is not None:
-                collection.vectors.update(kept)
-
-    def _check_order(self, start: Id, page: Sequence[Id]) -> None:
-        places = [_place(value) for value in page]
-        if places and (places[0] < _place(start) or any(low >= high for low, high in pairwise(places))):
-            raise out_of_order(page[0], f"id '{id_text(start)}'", str(self.endpoint))
-
-    _vectors_read: tuple[VectorSchema, ...] | None = None
-
     @property
     def _name(self) -> str:
         return self.endpoint.collection
 
-    def _vectors(self) -> tuple[VectorSchema, ...]:
-        if self._vectors_read is None:
-            self._vectors_read = self.describe().vectors
-        return self._vectors_read
+    @property
+    def _speaks_json(self) -> bool:
+        return self.options.grpc_url is None
 
-    def _plan(self, target_records: int, scope: str | None) -> list[Split]:
-        from qdrant_client import models
+    @property
+    def _wire(self) -> ModuleType:
+        """Which of two modules with the same functions reads and writes points."""
+        return qdrant_records if self.endpoint.embedded or self._speaks_json else qdrant_grpc
 
-        total = self.count(scope)
-        ids: list[Id] = []
-        if total:
-            with self._client("read") as client:
-                sample = client.query_points(
-                    self._name,
-                    query=models.SampleQuery(sample=models.Sample.RANDOM),
-                    limit=min(total, max(_SAMPLE_AT_LEAST, _SAMPLE_PER_SPLIT * math.ceil(total / target_records))),
-                    with_payload=False,
-                    shard_key_selector=scope,
-                )
-            ids = [id_of(point.id) for point in sample.points]
-        splits = []
-        for kind in self.capabilities.id_kinds:
-            known = sorted(value for value in ids if kind_of(value) is kind)
-            splits += cut(kind, known, total / max(1, len(ids)), target_records, scope)
-        return splits
+    def _limits(self) -> Limits:
+        """What the collection allows in one request, read once."""
+        if self._limits_read is None:
+            self._limits_read = Limits.of(self.describe(), self.capabilities)
+        return self._limits_read
 
-    def _connect(self) -> Any:
-        from qdrant_client import QdrantClient
+    def _forget(self) -> None:
+        """Forget what was read of the collection, which has changed."""
+        self._limits_read = None
+        self._scopes_known = frozenset()
 
-        address: dict[str, Any] = {}
-        if self.options.grpc_url is not None:
-            grpc, http = urlsplit(self.options.grpc_url), urlsplit(self.endpoint.url or "")
-            if grpc.hostname != http.hostname:
-                raise ConfigurationError(
-                    f"'grpc_url' is on host '{grpc.hostname}', 'url' on '{http.hostname}'; one Qdrant is on one host"
-                )
-            address = {"prefer_grpc": True, "grpc_port": grpc.port or 6334}
-        return QdrantClient(
-            url=self.endpoint.url,
-            api_key=self.endpoint.api_key.get_secret_value() if self.endpoint.api_key else None,
-            timeout=math.ceil(self.options.timeout_s),
-            check_compatibility=False,
-            **address,
-        )
+    def _page(self, split: Split, start: Id, size: PageSize) -> qdrant_records.Page:
+        """A page of records; `size` shrinks if that is too much for one answer."""
+        while True:
+            limit = min(size.records, self._limits().page)
+            try:
+                with self._client("read") as client:
+                    key = shard_key_of(split.scope)
+                    page: qdrant_records.Page = self._wire.scroll(client, self._name, start=start, limit=limit, key=key)
+                    return page
+            except Unavailable as error:
+                if not (qdrant_errors.is_too_large(error) and size.shrink()):
+                    raise
+
+    def _undisturbed(self, client: Any) -> AbstractContextManager[None]:
+        """Leave vectors as they are while the embedded mode searches."""
+        return vectors_kept(client, self._name) if self.endpoint.embedded else nullcontext()
+
+    def _has(self, scope: str | None) -> bool:
+        """Whether there is such a shard key; one that is there is asked for once."""
+        if scope is None or scope in self._scopes_known:
+            return True
+        self._scopes_known = frozenset(self.scopes())
+        return scope in self._scopes_known
+
+    def _ensure(self, scope: str | None) -> None:
+        """Create the shard key that a scope is called after, unless there is one."""
+        if self._has(scope):
+            return
+        if self.describe().scope is not ScopeKind.SHARD_KEY:
+            raise SchemaMismatch(f"{self.endpoint} is not divided by shard keys, so there is no place for '{scope}'")
+        try:
+            with self._client("create") as client:
+                client.create_shard_key(self._name, shard_key=shard_key_of(scope))
+        except SchemaMismatch:
+            if not self._has(scope):  # else another worker was quicker
+                raise
 
     def _translate(self, error: Exception, doing: Doing) -> DatabaseError:
-        import grpc
-        from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
-        reason = str(error)
-        if isinstance(error, ResourceExhaustedResponse):
-            return Throttled(f"{self.endpoint} asks us to slow down: {reason}", retry_after=error.retry_after_s)
-        if isinstance(error, UnexpectedResponse):
-            return self._http(error.status_code or 0, reason, doing)
-        if isinstance(error, grpc.RpcError):
-            return self._grpc(error.code().name, error.details(), doing)
-        if isinstance(error, ResponseHandlingException):
-            return Unavailable(f"{self.endpoint} does not answer: {error.source}")
-        return self._local(error, doing)
-
-    def _local(self, error: Exception, doing: Doing) -> DatabaseError:
-        """The embedded mode raises what Python raises."""
-        if isinstance(error, ValueError) and str(error) == f"Collection {self._name} not found":
-            return NotFound(f"there is no {self.endpoint}")
-        if isinstance(error, ValueError | TypeError | KeyError):
-            return self._refused(str(error), doing)
-        return DatabaseError(f"{self.endpoint} failed: {type(error).__name__}: {error}")
-
-    def _http(self, status: int, reason: str, doing: Doing) -> DatabaseError:
-        if status in (401, 403):
-            return AuthenticationFailed(f"{self.endpoint} does not accept the key: {reason}")
-        if status == 404:
-            return NotFound(f"there is no {self.endpoint}: {reason}")
-        if status == 429:
-            return Throttled(f"{self.endpoint} asks us to slow down: {reason}")
-        return self._refused(reason, doing) if 400 <= status < 500 else Unavailable(f"{self.endpoint} failed: {reason}")
-
-
-def _place(value: Id) -> tuple[bool, Id]:
-    """Where an id stands in Qdrant's order; what is compared is of one type."""
-    return isinstance(value, uuid.UUID), value
-
-
-def _belongs(value: Id, split: Split) -> bool:
-    return kind_of(value) is split.kind and split.contains(value)
+        translated = super()._translate(error, doing)
+        if qdrant_errors.is_strict(translated):
+            self._limits_read = None  # it was set since we read it
+        return translated

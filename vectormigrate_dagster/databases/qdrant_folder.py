@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,22 @@ class large_folder_is_no_news(warnings.catch_warnings):  # noqa: N801  # used as
     def __enter__(self) -> None:
         super().__enter__()
         warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
+
+
+@contextmanager
+def vectors_kept(client: Any, collection: str) -> Iterator[None]:
+    """Undo what a search in the embedded mode does to vectors that are read later.
+
+    It normalises the vectors of a cosine collection in place, which moves the last bit of those that are of
+    unit length already (qdrant_client/local/distances.py, cosine_similarity, 1.20).
+    """
+    searched = client._client.collections.get(collection)
+    kept = {} if searched is None else {name: rows.copy() for name, rows in searched.vectors.items()}
+    try:
+        yield
+    finally:
+        if searched is not None:
+            searched.vectors.update(kept)
 
 
 def _open_folder(path: Path) -> Any:

@@ -1,4 +1,7 @@
-"""Qdrant's points as columns, and back."""
+"""Qdrant's points as columns, and back, in the form of the client's models (REST and the embedded mode).
+
+`qdrant_grpc` has the same functions for gRPC: `scroll`, `retrieve`, `batch_of`, `upsert`, `delete`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import itertools
 import math
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vectormigrate_dagster.databases.columns import (
     array_rows,
     dense_column,
     multi_column,
+    out_of_order,
     packed_column,
     sparse_column,
     sparse_rows,
 )
+from vectormigrate_dagster.databases.qdrant_scopes import ShardKey
 from vectormigrate_dagster.model import (
     Batch,
     Element,
@@ -66,12 +72,84 @@ def kind_of(value: Id) -> IdKind:
     return IdKind.U64 if isinstance(value, int) else IdKind.UUID
 
 
+def belongs(value: Id, split: Split) -> bool:
+    """Whether an id that came from Qdrant is in a split."""
+    return kind_of(value) is split.kind and split.contains(value)
+
+
+def check_order(page: Sequence[Id], start: Id, where: str) -> None:
+    """Check that a page begins at `start` or after it and ascends.
+
+    Raises:
+        BrokenScan: it does not.
+    """
+    places = [_place(value) for value in page]
+    if places and (places[0] < _place(start) or any(low >= high for low, high in itertools.pairwise(places))):
+        raise out_of_order(page[0], f"id '{id_text(start)}'", where)
+
+
+def _place(value: Id) -> tuple[bool, Id]:
+    """Where an id stands in Qdrant's order; what is compared is of one type."""
+    return isinstance(value, uuid.UUID), value
+
+
 def id_column(ids: list[Id]) -> IdColumn:
     """A column of their kind, or of their texts if there are several kinds."""
     kinds = {kind_of(value) for value in ids} or {IdKind.U64}
     if len(kinds) == 1:
         return IdColumn.of(kinds.pop(), ids)
     return IdColumn.of(IdKind.TEXT, [id_text(value) for value in ids])
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a scroll.
+
+    Args:
+        ids: the ids of `points`.
+        points: in the client's own form; see `batch_of`.
+        more: whether the collection goes on after it.
+    """
+
+    ids: list[Id]
+    points: list[Any]
+    more: bool
+
+
+def scroll(client: Any, collection: str, *, start: Id, limit: int, key: ShardKey | None) -> Page:
+    """Read a page of records that begins with `start`, or with the first id after it."""
+    points, following = client.scroll(
+        collection, limit=limit, offset=point_id(start), with_payload=True, with_vectors=True, shard_key_selector=key
+    )
+    return Page([id_of(point.id) for point in points], points, following is not None)
+
+
+def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | None) -> list[Any]:
+    """Read records by id."""
+    wanted = [point_id(value) for value in ids.to_pylist()]
+    points: list[Any] = client.retrieve(
+        collection, ids=wanted, with_payload=True, with_vectors=True, shard_key_selector=key
+    )
+    return points
+
+
+def upsert(client: Any, collection: str, batch: Batch, *, key: ShardKey | None) -> str:
+    """Write records and wait; return the status of the update."""
+    from qdrant_client import models
+
+    rows = zip(batch.ids.to_pylist(), vector_rows(batch), batch.payloads, strict=True)
+    points = [models.PointStruct(id=point_id(i), vector=vectors, payload=row) for i, vectors, row in rows]
+    result = client.upsert(collection, points=points, wait=True, shard_key_selector=key)
+    return str(result.status.value)
+
+
+def delete(client: Any, collection: str, ids: IdColumn, *, key: ShardKey | None) -> str:
+    """Delete records by id and wait; return the status of the update."""
+    from qdrant_client import models
+
+    selector = models.PointIdsList(points=[point_id(value) for value in ids.to_pylist()])
+    result = client.delete(collection, points_selector=selector, wait=True, shard_key_selector=key)
+    return str(result.status.value)
 
 
 def batch_of(points: Sequence[Any], kind: IdKind, scope: str | None, vectors: tuple[VectorSchema, ...]) -> Batch:

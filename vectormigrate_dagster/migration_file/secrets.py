@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from vectormigrate_dagster.config import SECRET_NAME
+from vectormigrate_dagster.databases.address import SECRET_NAME
 from vectormigrate_dagster.migration_file.document import KeyPath
 
 __all__ = ["find_secrets", "may_be_secret"]

@@ -39,7 +39,7 @@ mapping:
 transfer:
   # on_conflict: fail               # fail | skip: what to do when the target already holds records
   # batch_size: auto
-  # partition_records: auto         # total/400, between 20,000 and 5,000,000
+  # partition_records: auto         # total/400, between 100,000 and 5,000,000
   # checkpoint_seconds: 5
   # workers: auto                   # 1 on an embedded database
   # max_retries: 5

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vectormigrate_dagster.model.ids import IdColumn
-from vectormigrate_dagster.model.vectors import Dense, Indices, Packed, Sparse, VectorColumn
+from vectormigrate_dagster.model.vectors import Dense, Indices, Packed, Sparse, VectorColumn, slice_rows
 
 Payload = dict[str, Any]
 """One record's payload: JSON values with int and float kept apart, as the database gave them."""
@@ -49,6 +49,21 @@ class Batch:
     def nbytes(self) -> int:
         """Bytes of the vectors; payloads are not counted."""
         return sum(_nbytes(column) for column in self.vectors.values())
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """The records from `start` up to, not including, `stop`, without a copy of their vectors.
+
+        Raises:
+            ValueError: the batch has vanished ids, which belong to all of it.
+        """
+        if self.vanished:
+            raise ValueError("a batch with vanished ids is not cut")
+        return replace(
+            self,
+            ids=self.ids.slice(start, stop),
+            vectors={name: slice_rows(column, start, stop) for name, column in self.vectors.items()},
+            payloads=self.payloads[start:stop],
+        )
 
     def take(self, indices: Indices) -> Batch:
         """The records at `indices`, in that order."""

@@ -33,6 +33,7 @@ class Capabilities:
         sparse_non_negative: sparse weights below zero are refused.
         accepts_nan: a NaN or infinite component is stored rather than refused.
         declared_fields: fields are columns that must be declared (Milvus, Weaviate).
+        null_fields: a declared field may be null or have a default.
         dynamic_fields: keys that no field declares are kept.
         field_types: types a declared field may have.
         field_name_pattern: regular expression of a declared field's name; None is any.
@@ -45,6 +46,8 @@ class Capabilities:
         insert_only: it can write only where no record exists.
         exact_search: it can search without an index's approximation.
         aliases, quantization, payload_indexes: it has them.
+        collection_settings: keys of `CollectionSchema.settings` that `create` gives to the new collection.
+        keeps_marker: a collection can carry what we write into it at creation (`CollectionSchema.marker`).
         hnsw_words: its own words for an HNSW index, under the keys "type", "m" and "ef_construct"; empty where
             the graph cannot be set.
         max_batch_records, max_batch_bytes: limits of one write.
@@ -69,6 +72,7 @@ class Capabilities:
     sparse_non_negative: bool = False
     accepts_nan: bool = False
     declared_fields: bool = False
+    null_fields: bool = True
     dynamic_fields: bool = True
     field_types: tuple[FieldType, ...] = ()
     field_name_pattern: str | None = None
@@ -84,6 +88,8 @@ class Capabilities:
     aliases: bool = True
     quantization: tuple[str, ...] = ()
     payload_indexes: tuple[str, ...] = ()
+    collection_settings: tuple[str, ...] = ()
+    keeps_marker: bool = True
     hnsw_words: dict[str, str] = field(default_factory=dict)
     max_batch_records: int = 1000
     max_batch_bytes: int = 16 * 2**20

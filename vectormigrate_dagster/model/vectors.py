@@ -7,7 +7,7 @@ Rows that are not valid hold zeros (dense, packed) or nothing (sparse, multi).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -147,6 +147,20 @@ def is_valid(column: VectorColumn) -> Mask:
     if column.valid is None:
         return np.ones(len(column), dtype=np.bool_)
     return column.valid
+
+
+def slice_rows(column: VectorColumn, start: int, stop: int) -> VectorColumn:
+    """The rows from `start` up to, not including, `stop`, without a copy of their components."""
+    rows = slice(start, stop)
+    valid = None if column.valid is None else column.valid[rows]
+    if isinstance(column, Dense | Packed):
+        return replace(column, values=column.values[rows], valid=valid)
+    ends = column.indptr if isinstance(column, Sparse) else column.offsets
+    ends = ends[start : stop + 1]
+    entries = slice(ends[0], ends[-1])
+    if isinstance(column, Sparse):
+        return Sparse(ends - ends[0], column.indices[entries], column.values[entries], valid)
+    return Multi(ends - ends[0], column.values[entries], valid)
 
 
 def _take(valid: Mask | None, indices: Indices) -> Mask | None:

@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Database, Endpoint, capabilities_of, open_target
+from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster.databases.milvus_records import UNREADABLE
 from vectormigrate_dagster.model import (
     Batch,
     Capabilities,
@@ -26,6 +29,9 @@ from vectormigrate_dagster.model import (
     Metric,
     VectorSchema,
 )
+from vectormigrate_dagster_tests.databases import qdrant_support
+from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
+from vectormigrate_dagster_tests.servers.milvus import server_capabilities
 
 AWKWARD_TEXTS = [
     'double "quotes"', "single 'quotes'", "back\\slash", "\\", '"', "' or 1 == 1 or '", "tab\t", "line\nbreak", "\r",
@@ -39,15 +45,19 @@ class DatabaseCase:
 
     Args:
         name: id of the parameter.
-        endpoint: makes an endpoint out of the test's own folder and a collection's name.
+        endpoint: makes an endpoint out of where the database is and a collection's name.
         capabilities: what it declares.
         exact_index: an index whose answers are exact; None where every answer can be.
+        server: the fixture that says where the server is; None for embedded databases, which are in a folder.
+        unreadable: ids that it accepts and counts, and that no query returns.
     """
 
     name: str
-    endpoint: Callable[[Path, str], Endpoint]
+    endpoint: Callable[[Any, str], Endpoint]
     capabilities: Capabilities
     exact_index: IndexSpec | None = None
+    server: str | None = None
+    unreadable: Sequence[Id] = ()
 
     @property
     def vector(self) -> str:
@@ -73,7 +83,33 @@ def embedded(type: str, exact_index: IndexSpec | None = None) -> DatabaseCase:
     )
 
 
-CASES = [embedded("qdrant"), embedded("milvus", IndexSpec(type="FLAT"))]
+def qdrant_server(*, grpc: bool) -> DatabaseCase:
+    def endpoint(server: QdrantServer, collection: str) -> Endpoint:
+        key = None if server.api_key is None else SecretStr(server.api_key)
+        options = QdrantOptions(grpc_url=server.grpc_url) if grpc else QdrantOptions()
+        return Endpoint(type="qdrant", url=server.url, api_key=key, collection=collection, options=options)
+
+    return DatabaseCase(
+        name="qdrant-grpc" if grpc else "qdrant-rest",
+        endpoint=endpoint,
+        capabilities=capabilities_of("qdrant", embedded=False),
+        server="qdrant_server",
+    )
+
+
+def milvus_server() -> DatabaseCase:
+    return DatabaseCase(
+        name="milvus-server",
+        endpoint=lambda server, collection: server.endpoint(collection),
+        capabilities=server_capabilities(),
+        exact_index=IndexSpec(type="FLAT"),
+        server="milvus_server",
+        unreadable=(UNREADABLE,),
+    )
+
+
+EMBEDDED = [embedded("qdrant"), embedded("milvus", IndexSpec(type="FLAT"))]
+CASES = [*EMBEDDED, qdrant_server(grpc=False), qdrant_server(grpc=True), milvus_server()]
 
 Opener = Callable[..., Database]
 
@@ -84,26 +120,46 @@ def case(request: pytest.FixtureRequest) -> DatabaseCase:
 
 
 @pytest.fixture
-def opened(case: DatabaseCase, tmp_path: Path) -> Iterator[Opener]:
-    """Opens collections of the case that are closed at the end of the test."""
+def where(case: DatabaseCase, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """Where the database of the case is: the test's own folder, or a server that tests share."""
+    return tmp_path if case.server is None else request.getfixturevalue(case.server)
+
+
+@pytest.fixture
+def opened(case: DatabaseCase, where: Any) -> Iterator[Opener]:
+    """Opens collections of the case; closed at the end of the test, and dropped if a server holds them."""
+
+    def open_it(collection: str = "things") -> Database:
+        if case.server is not None and collection not in used:
+            stack.callback(_drop, case.endpoint(where, collection))
+            _drop(case.endpoint(where, collection))
+        used.add(collection)
+        return stack.enter_context(open_target(case.endpoint(where, collection)))
+
+    used: set[str] = set()
     with ExitStack() as stack:
-        yield lambda collection="things": stack.enter_context(open_target(case.endpoint(tmp_path, collection)))
+        yield open_it
 
 
-def some_ids(kind: IdKind, n: int, seed: int = 0) -> list[Id]:
+def _drop(endpoint: Endpoint) -> None:
+    with open_target(endpoint) as database:
+        database.drop()
+
+
+def some_ids(case: DatabaseCase, kind: IdKind, n: int) -> list[Id]:
     """n different ids in random order, with the kind's extremes and awkward ones among them."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     numbers = [int(value) for value in random.choice(10 * n + 10, size=n, replace=False)]
     ids: list[Any]
     if kind is IdKind.U64:
         ids = [0, 2**64 - 1, 2**63, *numbers]
     elif kind is IdKind.I64:
-        ids = [0, -1, 2**63 - 1, -(2**63), *(value * (-1) ** value for value in numbers)]
+        ids = [0, -1, 2**63 - 1, 2**63 - 2, -(2**63), *(value * (-1) ** value for value in numbers)]
     elif kind is IdKind.UUID:
         ids = [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1), *(uuid.UUID(bytes=random.bytes(16)) for _ in numbers)]
     else:
         ids = [*AWKWARD_TEXTS, *(f"id-{value}" for value in numbers)]
-    different = list(dict.fromkeys(ids))[:n]
+    different = [value for value in dict.fromkeys(ids) if value not in case.unreadable][:n]
     random.shuffle(different)
     return different
 
@@ -128,3 +184,35 @@ def content(batches: Sequence[Batch]) -> dict[Id, tuple[dict[str, Any], dict[str
         for batch in batches
         for i, value in enumerate(batch.ids.to_pylist())
     }
+
+
+########################################################################
+# Qdrant servers, over both of their protocols
+########################################################################
+
+
+@pytest.fixture(params=qdrant_support.TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def on_server(qdrant_server: QdrantServer, transport: str) -> Iterator[Opener]:
+    """Opens collections of the real server, or of the stand-in that stands in for it."""
+    with ExitStack() as stack:
+
+        def open_it(name: str = "server_things", how: str = transport) -> Database:
+            database = stack.enter_context(open_target(qdrant_support.endpoint(qdrant_server, how, name)))
+            database.drop()
+            stack.callback(database.drop)
+            return database
+
+        yield open_it
+
+
+@pytest.fixture
+def faulty(qdrant_stand_in: QdrantStandIn, transport: str) -> Iterator[Database]:
+    """The collection `things` on a stand-in of the test's own, with a plain schema."""
+    with open_target(qdrant_support.endpoint(qdrant_stand_in, transport, "things")) as database:
+        database.create(qdrant_support.schema())
+        yield database

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vectormigrate_dagster.databases import Database, Source, open_source
+from vectormigrate_dagster.databases import Database, Source, open_source, qdrant_grpc
+from vectormigrate_dagster.databases.qdrant_records import Page
 from vectormigrate_dagster.errors import BrokenScan, InvalidRecord, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,
@@ -41,6 +42,7 @@ EACH_METRIC = [
     pytest.param(case, metric, id=f"{case.name}-{metric.value}")
     for case in CASES
     for metric in case.capabilities.metrics[VectorKind.DENSE]
+    if metric not in (Metric.HAMMING, Metric.JACCARD)  # these compare bits, not floats
 ]
 
 
@@ -105,7 +107,7 @@ def test_drop_removes_the_collection_and_may_be_repeated(case: DatabaseCase, ope
     database = opened()
     database.drop()
     database.create(case.schema())
-    database.upsert(records(case, some_ids(case.kinds[0], 3), case.kinds[0]))
+    database.upsert(records(case, some_ids(case, case.kinds[0], 3), case.kinds[0]))
     database.drop()
     database.drop()
     with pytest.raises(NotFound):
@@ -124,7 +126,7 @@ def test_drop_removes_the_collection_and_may_be_repeated(case: DatabaseCase, ope
 def test_h07_shuffled_ids_come_back_complete_and_in_order(case: DatabaseCase, kind: IdKind, opened: Opener) -> None:
     database = opened()
     database.create(case.schema(kind=kind))
-    batch = records(case, some_ids(kind, 60), kind)
+    batch = records(case, some_ids(case, kind, 60), kind)
     for start in range(0, 60, 13):
         assert database.upsert(batch.take(range(start, min(start + 13, 60)))) == []
     assert database.count() == 60
@@ -139,7 +141,7 @@ def test_h07_shuffled_ids_come_back_complete_and_in_order(case: DatabaseCase, ki
 def test_scan_goes_on_after_any_id(case: DatabaseCase, kind: IdKind, opened: Opener) -> None:
     database = opened()
     database.create(case.schema(kind=kind))
-    ids = sorted(some_ids(kind, 30))
+    ids = sorted(some_ids(case, kind, 30))
     database.upsert(records(case, ids, kind))
     whole = Split(kind=kind)
     middle = Split(kind=kind, after=str(ids[4]), last=str(ids[20]))
@@ -155,7 +157,7 @@ def test_scan_goes_on_after_any_id(case: DatabaseCase, kind: IdKind, opened: Ope
 def test_splits_tile_the_id_space(case: DatabaseCase, kind: IdKind, opened: Opener) -> None:
     database = opened()
     database.create(case.schema(kind=kind))
-    ids = some_ids(kind, 47)
+    ids = some_ids(case, kind, 47)
     database.upsert(records(case, ids, kind))
     kinds = case.kinds if case.capabilities.mixed_id_kinds else (kind,)
     for size in (1, 2, 3, 5, 10, 23, 46, 47, 48, 1000):
@@ -201,7 +203,7 @@ def test_integer_and_uuid_ids_live_in_one_collection(opened: Opener, case: Datab
         pytest.skip("one kind of id a collection")
     database = opened()
     database.create(case.schema())
-    numbers, uuids = some_ids(IdKind.U64, 21), some_ids(IdKind.UUID, 19)
+    numbers, uuids = some_ids(case, IdKind.U64, 21), some_ids(case, IdKind.UUID, 19)
     database.upsert(records(case, uuids, IdKind.UUID))
     database.upsert(records(case, numbers, IdKind.U64))
     assert database.count() == 40
@@ -216,7 +218,7 @@ def test_integer_and_uuid_ids_live_in_one_collection(opened: Opener, case: Datab
 def test_h16_fetch_and_delete_take_awkward_ids_literally(case: DatabaseCase, kind: IdKind, opened: Opener) -> None:
     database = opened()
     database.create(case.schema(kind=kind))
-    ids = some_ids(kind, 30)
+    ids = some_ids(case, kind, 30)
     batch = records(case, ids[:25], kind)
     database.upsert(batch)
     asked = IdColumn.of(kind, ids)
@@ -236,7 +238,7 @@ def test_h09_writing_twice_replaces_and_does_not_duplicate(case: DatabaseCase, o
     kind = case.kinds[0]
     database = opened()
     database.create(case.schema())
-    ids = some_ids(kind, 20)
+    ids = some_ids(case, kind, 20)
     database.upsert(records(case, ids, kind, seed=1))
     again = records(case, ids, kind, seed=2)
     again = Batch(again.ids, None, again.vectors, [{"only": i} for i in range(20)])
@@ -324,7 +326,7 @@ def several_vectors(case: DatabaseCase) -> CollectionSchema:
         VectorSchema(name="multi", kind=VectorKind.MULTI, dim=2, metric=Metric.DOT),
     ]
     possible = tuple(v for v in vectors if v.kind in case.capabilities.vector_kinds)
-    return case.schema().model_copy(update={"vectors": possible})
+    return case.schema().model_copy(update={"vectors": possible[: case.capabilities.max_vectors]})
 
 
 def test_h14_every_vector_of_a_record_is_kept(case: DatabaseCase, opened: Opener) -> None:
@@ -346,11 +348,12 @@ def test_h14_every_vector_of_a_record_is_kept(case: DatabaseCase, opened: Opener
     database.upsert(Batch(IdColumn.of(kind, [1, 2, 3]), None, {n: columns[n] for n in names}, [{}, {}, {}]))
     (back,) = everything(database)
     assert set(back.vectors) == set(names)
-    for name in ("first", "second"):
+    for name in ("first", "second")[: len(names)]:
         assert back.vectors[name].values.tobytes() == columns[name].values.tobytes()
-    assert back.vectors["sparse"].indptr.tolist() == [0, 2, 3, 6]
-    assert back.vectors["sparse"].indices.tolist() == [1, 7, 2**32 - 2, 0, 3, 5]
-    assert back.vectors["sparse"].values.tolist() == np.array([0.1, 0.5, 1, 2, 4, 3], dtype=np.float32).tolist()
+    if "sparse" in names:
+        assert back.vectors["sparse"].indptr.tolist() == [0, 2, 3, 6]
+        assert back.vectors["sparse"].indices.tolist() == [1, 7, 2**32 - 2, 0, 3, 5]
+        assert back.vectors["sparse"].values.tolist() == np.array([0.1, 0.5, 1, 2, 4, 3], dtype=np.float32).tolist()
     if "multi" in names:
         assert back.vectors["multi"].offsets.tolist() == [0, 1, 3, 6]
         assert back.vectors["multi"].values.tobytes() == columns["multi"].values.tobytes()
@@ -452,7 +455,7 @@ def test_h09_a_refused_batch_leaves_nothing_behind(case: DatabaseCase, opened: O
 
 def test_records_outlive_the_object_that_wrote_them(case: DatabaseCase, opened: Opener) -> None:
     kind = case.kinds[0]
-    batch = records(case, some_ids(kind, 15), kind)
+    batch = records(case, some_ids(case, kind, 15), kind)
     first = opened()
     first.create(case.schema())
     first.upsert(batch)
@@ -461,14 +464,14 @@ def test_records_outlive_the_object_that_wrote_them(case: DatabaseCase, opened: 
     assert content(everything(opened())) == content([batch])
 
 
-def test_h23_reading_a_source_changes_nothing(case: DatabaseCase, opened: Opener, tmp_path: Any) -> None:
+def test_h23_reading_a_source_changes_nothing(case: DatabaseCase, opened: Opener, where: Any) -> None:
     kind = case.kinds[0]
-    batch = records(case, some_ids(kind, 25), kind)
+    batch = records(case, some_ids(case, kind, 25), kind)
     database = opened()
     database.create(case.schema())
     database.upsert(batch)
     before = database.describe()
-    with open_source(case.endpoint(tmp_path, "things")) as source:
+    with open_source(case.endpoint(where, "things")) as source:
         splits = source.plan_splits(4)
         assert ids_of(everything(source, splits)) == sorted(batch.ids.to_pylist())
         source.fetch(batch.ids)
@@ -490,14 +493,21 @@ def test_a_page_out_of_order_ends_the_scan(case: DatabaseCase, opened: Opener, m
     database.create(case.schema())
     database.upsert(records(case, list(range(20)), kind))
     with database._client("read") as client:
-        method = "scroll" if hasattr(client, "scroll") else "query"
-        honest = getattr(client, method)
+        owner: Any = qdrant_grpc if case.name == "qdrant-grpc" else client
+    if case.name == "milvus-server":
+        owner = database
+    method = next(name for name in ("_page", "scroll", "query") if hasattr(owner, name))
+    honest = getattr(owner, method)
 
     def shuffled(*args: Any, **settings: Any) -> Any:
         page = honest(*args, **settings)
+        if isinstance(page, Batch):
+            return page.take(range(len(page) - 1, -1, -1))
+        if isinstance(page, Page):
+            return Page(page.ids[::-1], page.points[::-1], page.more)
         return (page[0][::-1], page[1]) if isinstance(page, tuple) else list(page)[::-1]
 
-    monkeypatch.setattr(client, method, shuffled)
+    monkeypatch.setattr(owner, method, shuffled)
     with pytest.raises(BrokenScan, match="strictly"):
         list(database.scan(Split(kind=kind), batch_records=5))
 

@@ -14,7 +14,13 @@ import pytest
 from vectormigrate_dagster.databases import embedded, keep_open, open_source, open_target
 from vectormigrate_dagster.errors import NotFound, SchemaMismatch, Unavailable
 from vectormigrate_dagster.model import IdColumn, Split
-from vectormigrate_dagster_tests.databases.conftest import CASES, DatabaseCase, Opener, records
+from vectormigrate_dagster_tests.databases.conftest import EMBEDDED, DatabaseCase, Opener, records
+
+
+@pytest.fixture(params=EMBEDDED, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> DatabaseCase:
+    return request.param
+
 
 HOLDER = """
 import sys
@@ -205,7 +211,7 @@ def test_an_empty_folder_counts_as_missing(case: DatabaseCase, opened: Opener) -
 def test_a_folder_of_another_database_is_refused(case: DatabaseCase, opened: Opener) -> None:
     database = opened()
     path = Path(database.endpoint.address)
-    other = next(each for each in CASES if each.name != case.name)
+    other = next(each for each in EMBEDDED if each.name != case.name)
     path.mkdir()
     made(other, path)
     (path / f"{other.capabilities.type}.db").rename(path.with_name("elsewhere"))

@@ -17,7 +17,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from qdrant_client.local import local_collection, qdrant_local
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
-from vectormigrate_dagster.databases.qdrant import QdrantOptions
+from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster.databases.qdrant_records import cut, first_after
 from vectormigrate_dagster.databases.qdrant_schema import payload_index
 from vectormigrate_dagster.errors import (
@@ -280,15 +280,24 @@ def test_the_key_is_in_no_text(tmp_path: Path) -> None:
     assert "hush" not in f"{endpoint} {endpoint!r}"
 
 
-def response(status: int) -> UnexpectedResponse:
-    return UnexpectedResponse(status, "reason", b"{}", httpx.Headers())
+SAID = b'{"status": {"error": "Wrong input: no"}, "time": 0}'
+
+
+def response(status: int, content: bytes = SAID) -> UnexpectedResponse:
+    return UnexpectedResponse(status, "reason", content, httpx.Headers())
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (response(400), InvalidRecord),
+        (response(413), InvalidRecord),
         (response(422), InvalidRecord),
+        (response(400, b"<html>a proxy's</html>"), DatabaseError),
+        (response(400, b"{}"), DatabaseError),
+        (response(405), DatabaseError),
+        (response(409), DatabaseError),
+        (response(411, b""), DatabaseError),
         (response(401), AuthenticationFailed),
         (response(403), AuthenticationFailed),
         (response(404), NotFound),

@@ -66,6 +66,27 @@ def test_taking_rows_takes_them_from_every_column(data: st.DataObject) -> None:
         assert compare(batch.take([row]), taken.take([position])).equal
 
 
+@given(st.data())
+def test_a_slice_is_what_taking_its_rows_gives(data: st.DataObject) -> None:
+    batch = data.draw(batches())
+    start = data.draw(st.integers(0, len(batch)))
+    stop = data.draw(st.integers(start, len(batch)))
+    cut, taken = batch.slice(start, stop), batch.take(range(start, stop))
+    assert cut.ids == taken.ids
+    assert compare(taken, cut).equal
+    assert {name: type(column) for name, column in cut.vectors.items()} == {
+        name: type(column) for name, column in taken.vectors.items()
+    }
+    assert [is_valid(column).tolist() for column in cut.vectors.values()] == [
+        is_valid(column).tolist() for column in taken.vectors.values()
+    ]
+
+
+def test_a_batch_with_vanished_ids_is_not_cut() -> None:
+    with pytest.raises(ValueError, match="is not cut"):
+        Batch(IdColumn.of(IdKind.U64, [1, 2]), payloads=[{}, {}], vanished=("3",)).slice(0, 1)
+
+
 def test_taking_rows_of_ragged_vectors_keeps_their_entries() -> None:
     column = Sparse(
         np.array([0, 2, 2, 3]), np.array([1, 5, 7], dtype=np.uint32), np.array([0.5, 1.5, 2.5], dtype=np.float32)
