@@ -35,12 +35,12 @@ def index_for(known: FieldSchema, column: FieldSchema | None, context: FieldCont
     target = context.target
     if known.index is None and not known.tenant:
         return None
+    if column is None and target.declared_fields:
+        return None
     if known.index is not None and context.source_capabilities.type == target.type:
         return known.index
     if column is not None:
         word = next((word for word in _GENERAL if word in target.payload_indexes), None)
-    elif target.declared_fields:
-        word = None
     else:
         word = _payload_word(known, target)
     return None if word is None else IndexSpec(type=word)

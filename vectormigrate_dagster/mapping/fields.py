@@ -168,29 +168,47 @@ class _Decision:
             return None
         if self.known.type not in target.field_types or not self._may_be_named():
             return None
-        return self.known.model_copy(update={"name": self.target, "index": None})
+        column = self.known.model_copy(update={"name": self.target, "index": None})
+        if target.null_fields:
+            return column
+        # A required column always has a value, whatever its default; of others only a full profile proves it.
+        if column.nullable and not (self._in_every_record() and not self.seen.types.get("null")):
+            return None
+        return column.model_copy(update={"nullable": False, "default": None})
 
     def _proven(self) -> FieldSchema | None:
         target, seen = self.context.target, self.seen
         indexed = self.known is not None and self.known.index is not None
-        proven = self.context.profile.complete and seen.present > 0 and seen.absent == 0
-        if not (target.declared_fields and indexed and proven and self._may_be_named()):
+        if not (target.declared_fields and indexed and self._in_every_record() and self._may_be_named()):
             return None
         plain = inferred(seen, target)
         column = None if plain is None else self._new_column(plain)
         return None if column is None or any(misfits(column, seen)) else column
 
+    def _in_every_record(self) -> bool:
+        return self.context.profile.complete and self.seen.present > 0 and self.seen.absent == 0
+
     def _new_column(self, type: FieldType) -> FieldSchema:
-        limit = self.context.target.max_text_bytes if type is FieldType.TEXT else None
+        target = self.context.target
+        limit = target.max_text_bytes if type is FieldType.TEXT else None
         tenant = self.known is not None and self.known.tenant
         # A key that divides the collection has a value in every record.
+        nullable = target.null_fields and not tenant
         return FieldSchema(
-            name=self.target, type=type, declared=True, nullable=not tenant, max_length=limit, tenant=tenant
+            name=self.target, type=type, declared=True, nullable=nullable, max_length=limit, tenant=tenant
         )
 
     def _may_be_named(self) -> bool:
         pattern = self.context.target.field_name_pattern
         return pattern is None or re.fullmatch(pattern, self.target) is not None
+
+    def _cannot_be_null(self) -> bool:
+        """Whether the source has a column that the target could have too, were it not for its nulls."""
+        target, known = self.context.target, self.known
+        could = (
+            self.context.existing is None and known is not None and known.declared and known.type in target.field_types
+        )
+        return could and target.declared_fields and not target.null_fields and self._may_be_named()
 
     def _index(self, column: FieldSchema | None) -> Any:
         return None if self.known is None else index_for(self.known, column, self.context)
@@ -239,6 +257,12 @@ class _Decision:
             column is not None and self.context.existing is None and column.type not in self.context.target.field_types
         ):
             grade, reason = Grade.REFUSED, "the target has no columns of that type; name another under mapping.types"
+        elif column is None and self._cannot_be_null():
+            grade = Grade.WIDENED
+            reason = (
+                "the target's columns cannot be null, a key may; a full profile without a null, or a type under "
+                "mapping.types, makes it a column"
+            )
         elif self.target != self.key and self.key not in self.context.options.rename:
             grade, reason = Grade.WIDENED, f"'{self.key}' is a name that the target uses itself; a way back restores it"
             if self.target not in (self.key, shadow(self.key, self.context.keys.shadowed)):

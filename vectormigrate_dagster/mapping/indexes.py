@@ -108,3 +108,55 @@ def collection_rows(source: CollectionSchema, *, same: bool, existed: bool) -> l
         )
         rows.append(row)
     return rows
+
+
+def marker_rows(target: Capabilities, *, existed: bool) -> list[LossRow]:
+    """A row for the notes that a migration back needs, where the target cannot keep them."""
+    if existed or target.keeps_marker:
+        return []
+    reason = "this server keeps no notes in a collection; a migration back has to be told what was renamed"
+    row = LossRow(
+        code="marker",
+        subject="notes of this migration",
+        source="made",
+        target="none",
+        grade=Grade.WIDENED,
+        reason=reason,
+    )
+    return [row]
+
+
+def kept_settings(source: CollectionSchema, before: Capabilities, target: Capabilities) -> dict[str, Any]:
+    """Settings of a collection to create: those of the source that the target knows by the same name."""
+    if before.type != target.type:
+        return {}
+    return {name: value for name, value in source.settings.items() if name in target.collection_settings}
+
+
+def setting_rows(
+    source: CollectionSchema, before: Capabilities, target: CollectionSchema, *, existed: bool
+) -> list[LossRow]:
+    """Rows for the settings of the source that a collection can be created with."""
+    rows = []
+    for name in before.collection_settings:
+        value = source.settings.get(name)
+        if value in (None, {}):
+            continue
+        kept = not existed and target.settings.get(name) == value
+        row = LossRow(
+            code=f"setting.{name}",
+            subject=f"setting '{name}'",
+            source=_brief(value),
+            target="the same" if kept else "default",
+            grade=Grade.EXACT if kept else Grade.WIDENED,
+            reason="kept" if kept else "the target's own setting is used; no record depends on it",
+        )
+        rows.append(row)
+    return rows
+
+
+def _brief(value: object) -> str:
+    """A setting in one line for a table."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{key}={setting}" for key, setting in sorted(value.items()))

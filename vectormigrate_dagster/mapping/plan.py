@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from vectormigrate_dagster.config import EndpointConfig, Migration
-from vectormigrate_dagster.databases import Database, Source
+from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import ConfigurationError, NotFound, TargetNotEmpty
 from vectormigrate_dagster.mapping.digested import Digested, digest_of
 from vectormigrate_dagster.mapping.loss import LossReport
@@ -18,7 +19,7 @@ from vectormigrate_dagster.mapping.schema import Mapping, map_schema
 from vectormigrate_dagster.model import CollectionSchema, Split
 
 _PARTITIONS = 400
-_PARTITION_RECORDS = (20_000, 5_000_000)
+_PARTITION_RECORDS = (100_000, 5_000_000)
 _BATCH_RECORDS = 1000
 """Records of a batch where `batch_size` is auto and the databases allow more."""
 
@@ -91,7 +92,7 @@ class Plan(Digested):
 
 def make_plan(
     source: Source,
-    target: Database,
+    target: Source,
     migration: Migration,
     *,
     generation: int,
@@ -115,6 +116,7 @@ def make_plan(
             "transfer.on_conflict is 'overwrite', which this version does not do yet; "
             "use skip, or name an empty collection"
         )
+    source_can, target_can = source.probe(), target.probe()
     source_schema = source.describe()
     scopes = _scopes(source, migration.source)
     existing, target_records = _existing(target)
@@ -128,8 +130,8 @@ def make_plan(
     found = profile_source(source, splits, full=profile == "full")
     mapping, loss = map_schema(
         source_schema,
-        source.capabilities,
-        target.capabilities,
+        source_can,
+        target_can,
         migration.mapping,
         found,
         collection=target.endpoint.collection,
@@ -156,12 +158,15 @@ def make_plan(
 
 
 def partition_records(total: int, migration: Migration) -> int:
-    """Records that one partition should hold: 1 to 5 minutes of work, a few hundred partitions."""
+    """Records that one partition should hold: a minute of work or more, a few hundred partitions."""
     wanted = migration.transfer.partition_records
     if wanted != "auto":
         return wanted
     low, high = _PARTITION_RECORDS
-    return min(max(total // _PARTITIONS, low), high)
+    size = min(max(total // _PARTITIONS, low), high)
+    # As many for each worker, or the last partition is one worker's while the others wait.
+    rounds = math.ceil(total / size / migration.workers())
+    return math.ceil(total / (rounds * migration.workers())) if total > size else size
 
 
 def config_digest(migration: Migration) -> str:
@@ -194,7 +199,7 @@ def _scopes(source: Source, config: EndpointConfig) -> Sequence[str] | None:
     return config.scopes
 
 
-def _existing(target: Database) -> tuple[CollectionSchema | None, int]:
+def _existing(target: Source) -> tuple[CollectionSchema | None, int]:
     """The target's schema and number of records, if it is there."""
     try:
         return target.describe(), target.count()

@@ -7,10 +7,12 @@ import string
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.databases.ahead import ahead
 from vectormigrate_dagster.mapping.profile_models import FieldProfile, IdProfile, Profile, VectorProfile
 from vectormigrate_dagster.mapping.profiler import Profiler
 from vectormigrate_dagster.model import Batch, Id, IdKind, Split, id_text
@@ -59,20 +61,27 @@ def _sample(source: Source, splits: Sequence[Split], profiler: Profiler, sample:
     chosen = _spread(splits, _STARTS)
     points_per_split = max(1, _POINTS // len(chosen))
     page = max(1, min(sample // (len(chosen) * (1 + points_per_split)), source.capabilities.max_page_records))
-    chance = random.Random(0)  # noqa: S311 - a sample that is drawn again the same way, not a secret
     seen: set[tuple[str | None, IdKind, Id]] = set()
-    for split in chosen:
-        first = _read(source, split, None, page)
-        if first is None:
-            continue
-        _add_new(profiler, first, seen)
-        known = first.ids.to_pylist()
-        for _ in range(points_per_split):
-            after = _point(split, known, len(first), chance)
-            found = _read(source, split, after, page) if after is not None else None
-            if found is not None:
-                _add_new(profiler, found, seen)
-                known.append(found.ids[len(found) - 1])
+    for found in ahead(partial(_sample_split, source, points_per_split, page), enumerate(chosen)):
+        for batch in found:
+            _add_new(profiler, batch, seen)
+
+
+def _sample_split(source: Source, points: int, page: int, numbered: tuple[int, Split]) -> list[Batch]:
+    """The beginning of a split, and short pages from random points of it."""
+    number, split = numbered
+    chance = random.Random(number)  # noqa: S311 - a sample that is drawn again the same way, not a secret
+    first = _read(source, split, None, page)
+    if first is None:
+        return []
+    batches, known = [first], first.ids.to_pylist()
+    for _ in range(points):
+        after = _point(split, known, len(first), chance)
+        found = _read(source, split, after, page) if after is not None else None
+        if found is not None:
+            batches.append(found)
+            known.append(found.ids[len(found) - 1])
+    return batches
 
 
 def _spread(splits: Sequence[Split], most: int) -> list[Split]:

@@ -13,7 +13,7 @@ from vectormigrate_dagster.mapping.digested import Digested
 from vectormigrate_dagster.mapping.fields import FieldContext, FieldMapping, Limits, MappedFields, map_fields
 from vectormigrate_dagster.mapping.id_policy import map_ids
 from vectormigrate_dagster.mapping.ids import IdMapping
-from vectormigrate_dagster.mapping.indexes import collection_rows
+from vectormigrate_dagster.mapping.indexes import collection_rows, kept_settings, marker_rows, setting_rows
 from vectormigrate_dagster.mapping.keys import KeyRules
 from vectormigrate_dagster.mapping.loss import Grade, LossReport, LossRow
 from vectormigrate_dagster.mapping.profile_models import Profile
@@ -164,6 +164,8 @@ def map_schema(
     )
     rows = [*id_rows, *scope_rows, *vectors.rows, *fields.rows, *_added_rows(mapping, context)]
     rows += collection_rows(source, same=same, existed=existing is not None)
+    rows += marker_rows(target_capabilities, existed=existing is not None)
+    rows += setting_rows(source, source_capabilities, mapping.target_schema, existed=existing is not None)
     return mapping, LossReport.of(rows, options.allow)
 
 
@@ -264,7 +266,10 @@ def _new_schema(
     source = context.source
     same = context.source_capabilities.type == context.target.type
     tenants = any(field.tenant for field in fields.schemas)
-    closed = same and not source.dynamic and not ids.keeps_original and scope.rule is not ScopeRule.TO_FIELD
+    undeclared = (
+        ids.keeps_original or scope.rule is ScopeRule.TO_FIELD or any(m.column is None for m in fields.mappings)
+    )
+    closed = same and not source.dynamic and not undeclared
     return CollectionSchema(
         name=collection,
         ids=IdSchema(kinds=ids.target_kinds, field=id_field, max_length=ids.max_bytes),
@@ -274,6 +279,7 @@ def _new_schema(
         scope=scope.kind if scope.kind is not ScopeKind.NONE or not tenants else ScopeKind.FIELD,
         shards=source.shards if same else None,
         replicas=source.replicas if same else None,
+        settings=kept_settings(source, context.source_capabilities, context.target),
         marker={"mapping": origin.model_dump(mode="json")},
     )
 

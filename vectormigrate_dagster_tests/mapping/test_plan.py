@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,23 @@ def test_losses_are_left_to_the_caller(source: Endpoint, target: Endpoint) -> No
 
 @pytest.mark.parametrize(
     ("total", "wanted", "expected"),
-    [(0, "auto", 20_000), (10**7, "auto", 25_000), (10**10, "auto", 5_000_000), (10**10, 7, 7)],
+    [
+        (0, "auto", 100_000),
+        (300_000, "auto", 100_000),
+        (10**8, "auto", 250_000),
+        (10**11, "auto", 5_000_000),
+        (10, 7, 7),
+    ],
 )
 def test_partition_sizes(source: Endpoint, target: Endpoint, total: int, wanted: Any, expected: int) -> None:
     assert partition_records(total, migration(source, target, transfer={"partition_records": wanted})) == expected
+
+
+@pytest.mark.parametrize(("total", "workers", "partitions"), [(300_000, 2, 4), (300_000, 3, 3), (90_000, 4, 1)])
+def test_every_worker_gets_as_many_partitions(tmp_path: Path, total: int, workers: int, partitions: int) -> None:
+    sides = {name: {"type": "milvus", "url": "http://localhost", "collection": name} for name in ("source", "target")}
+    servers = Migration.model_validate({"id": "m", **sides, "transfer": {"workers": workers}})
+    assert math.ceil(total / partition_records(total, servers)) == partitions
 
 
 def test_only_what_changes_records_changes_the_config_digest(source: Endpoint, target: Endpoint) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vectormigrate_dagster.databases.milvus_capabilities import of_version, require_version
 from vectormigrate_dagster.errors import ConfigurationError, SchemaMismatch
 from vectormigrate_dagster.mapping.keys import KeyRules, shadow, unshadow
 from vectormigrate_dagster.mapping.records import RecordMapper
@@ -295,6 +297,74 @@ def test_declared_fields_keep_their_declaration_and_indexes() -> None:
         FieldSchema(name="tag", type=FieldType.TEXT, index=IndexSpec(type="keyword")),
     )
     assert codes(report)["field.tag.index"] == "widened"
+
+
+OLD_MILVUS = of_version((2, 3, 5))
+"""Before 2.5: no column may be null or have a default."""
+
+
+def milvus_column(**settings: Any) -> FieldSchema:
+    known = {"nullable": True, "index": IndexSpec(type="INVERTED")} | settings
+    return FieldSchema(name="n", type=FieldType.INT64, declared=True, **known)
+
+
+def planned_for_old_milvus(column: FieldSchema, payloads: list[dict[str, Any]], **options: Any):
+    """A plan that the old server accepts, and its report."""
+    source = milvus_schema(fields=(column,), dynamic=False)
+    records = batch(IdKind.TEXT, [str(i) for i in range(len(payloads))], payloads, name="vector")
+    mapping, report = mapped(source, MILVUS_SERVER, OLD_MILVUS, records, **options)
+    require_version(mapping.target_schema, (2, 3, 5))
+    report.check()
+    mapped_batches = RecordMapper(mapping).map(records)
+    return mapping, codes(report), mapped_batches
+
+
+def test_a_column_that_may_be_null_becomes_a_key_where_columns_may_not() -> None:
+    payloads = [{"n": 1}, {"n": None}]
+    mapping, grades, out = planned_for_old_milvus(milvus_column(), payloads)
+    assert mapping.target_schema.fields == ()
+    assert mapping.target_schema.dynamic
+    assert (grades["field.n"], grades["field.n.index"]) == ("widened", "widened")
+    assert not out.refused
+    assert out.batches[0].payloads == payloads
+
+
+def test_a_column_without_a_null_in_any_record_becomes_a_required_one() -> None:
+    payloads = [{"n": 1}, {"n": 2}]
+    mapping, grades, out = planned_for_old_milvus(milvus_column(), payloads)
+    assert mapping.target_schema.fields == (milvus_column(nullable=False),)
+    assert grades["field.n"] == "exact"
+    assert out.batches[0].payloads == payloads
+    mapping, grades, _ = planned_for_old_milvus(milvus_column(), payloads, complete=False)
+    assert mapping.target_schema.fields == ()  # a sample proves nothing
+    assert grades["field.n"] == "widened"
+
+
+def test_a_default_of_a_required_column_is_left_behind_where_there_are_none() -> None:
+    column = milvus_column(nullable=False, default=7)
+    mapping, grades, out = planned_for_old_milvus(column, [{"n": 7}], complete=False)
+    assert mapping.target_schema.fields == (milvus_column(nullable=False),)
+    assert grades["field.n.default"] == "widened"
+    assert not out.refused
+
+
+def test_an_indexed_key_is_a_column_only_if_no_record_has_null() -> None:
+    field = FieldSchema(name="n", type=FieldType.INT64, index=IndexSpec(type="integer"))
+    for payloads, columns in (([{"n": 1}, {"n": None}], []), ([{"n": 1}, {"n": 2}], [False])):
+        records = batch(IdKind.U64, [1, 2], payloads)
+        mapping, report = mapped(qdrant_schema(fields=(field,)), QDRANT, OLD_MILVUS, records)
+        assert [field.nullable for field in mapping.target_schema.fields] == columns
+        require_version(mapping.target_schema, (2, 3, 5))
+        report.check()
+        assert RecordMapper(mapping).map(records).batches[0].payloads == payloads
+
+
+def test_a_column_that_was_asked_for_says_which_nulls_it_refuses() -> None:
+    records = batch(IdKind.U64, [1, 2, 3], [{"n": 1}, {"n": None}, {}])
+    mapping, report = mapped(qdrant_schema(), QDRANT, OLD_MILVUS, records, types={"n": "int64"})
+    require_version(mapping.target_schema, (2, 3, 5))
+    assert (codes(report)["field.n.null"], codes(report)["field.n.absent"]) == ("lossy", "lossy")
+    assert [refusal.id for refusal in RecordMapper(mapping).map(records).refused] == ["2", "3"]
 
 
 def test_a_rename_that_meets_another_key_is_refused() -> None:
