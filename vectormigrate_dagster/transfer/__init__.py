@@ -4,14 +4,16 @@ from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
 from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.pipeline import Checkpoint, Settings, transfer_split
+from vectormigrate_dagster.transfer.rate import RateLimiter
 from vectormigrate_dagster.transfer.reader import read_split
-from vectormigrate_dagster.transfer.throttle import BatchSize, Circuit, Interrupt, RateLimiter, Retry, Throttle
+from vectormigrate_dagster.transfer.throttle import BatchSize, Circuit, Concurrency, Interrupt, Retry, Throttle
 from vectormigrate_dagster.transfer.writer import OnConflict
 
 __all__ = [
     "BatchSize",
     "Checkpoint",
     "Circuit",
+    "Concurrency",
     "Interrupt",
     "Mapped",
     "Mapper",

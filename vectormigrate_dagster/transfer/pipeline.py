@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from vectormigrate_dagster.databases import Database, Refusal, Source
 from vectormigrate_dagster.errors import ValidationFailed
 from vectormigrate_dagster.model import Batch, Split, id_text
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
 from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
+from vectormigrate_dagster.transfer.heap import keep_heap_small
 from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
-from vectormigrate_dagster.transfer.reader import Budget, Page, PageReader
-from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
+from vectormigrate_dagster.transfer.rate import SLICE_SECONDS
+from vectormigrate_dagster.transfer.reader import PAGE_BYTES, PAGE_RECORDS, Budget, PageReader, Read
+from vectormigrate_dagster.transfer.throttle import Interrupt, Stop, Throttle, never
 from vectormigrate_dagster.transfer.writer import BatchWriter, OnConflict, Written
+
+_DOUBTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +29,18 @@ class Settings:
     """How much a transfer does at once.
 
     Args:
-        batch_records: records per page read from the source.
-        writers: writes in flight.
-        max_batches, max_bytes: most batches, and bytes of vectors, between the source and the last checkpoint.
+        batch_records: records that are mapped, written and acknowledged at once.
+        page_records, page_bytes: most records, and bytes, that are read from the source at once; a page holds at
+            least one batch.
+        writers: batches that are written at once, while the target keeps up; one on an embedded database.
+        max_pages, max_bytes: most pages, and bytes of vectors, between the source and the last checkpoint.
     """
 
     batch_records: int = 1000
-    writers: int = 1
-    max_batches: int = 6
+    page_records: int = PAGE_RECORDS
+    page_bytes: int = PAGE_BYTES
+    writers: int = 4
+    max_pages: int = 3
     max_bytes: int = 256 * 2**20
 
 
@@ -45,7 +53,7 @@ class Checkpoint:
     Args:
         after: the last id of the source that is accounted for, in text form: where a resume goes on.
         acknowledged: records that the target has accepted durably.
-        batches: pages of the source.
+        batches: batches of the source.
         bytes: bytes of vectors sent.
         skipped: records left alone because the target held somebody else's under that id.
         refused: records that the mapping or the target refused, by their ids and scope in the source.
@@ -75,13 +83,13 @@ def transfer_split(
     ownership: OwnershipLog | None = None,
     guard: PageGuard | None = None,
     throttle: Throttle | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
     verify_every: int = 0,
     tolerance: Tolerance = EXACT,
 ) -> Generator[Checkpoint]:
-    """Move the records of a split that come after `after`; yield a checkpoint per page, in order.
+    """Move the records of a split that come after `after`; yield a checkpoint per batch, in order.
 
-    A checkpoint is yielded when its page and all pages before it are acknowledged. Work goes on in threads
+    A checkpoint is yielded when its batch and all batches before it are acknowledged. Work goes on in threads
     while the caller records a checkpoint, until the bounds of `settings` are reached; closing the iterator ends them.
 
     Args:
@@ -93,30 +101,35 @@ def transfer_split(
         settings: how much to do at once.
         on_conflict: what to do with a record of somebody else under one of our ids; needs `ownership`.
         ownership: the partition's log; None where this migration created the collection.
-        guard: is told of every page.
+        guard: is told of every page that is read and every batch that is acknowledged.
         throttle: retries, batch size and rate; may be shared and changed while work runs.
-        stop: is asked before each checkpoint; once it says True, reading ends.
-        verify_every: read a sample of every n-th page back and compare it; 0 never does.
+        stop: is asked in the caller's thread, before each checkpoint and about twice a second; once it says True,
+            every wait ends and no new call is made.
+        verify_every: read a sample of every n-th batch back and compare it; 0 never does.
         tolerance: what the comparison demands.
 
     Raises:
-        Stopped: `stop` said True and the split's end is not reached; what was in flight has been yielded.
-        ValidationFailed: a page read back differs from what was sent, or the mapping lost a record.
+        Stopped: `stop` said True before all was acknowledged; calls that were under way have come to their end.
+        ValidationFailed: a batch read back differs from what was sent, or the mapping lost a record.
         BrokenScan: the source broke the order that a complete scan relies on.
         VectorMigrateError: anything else that a database, the mapping or a disk said; resumable.
     """
+    keep_heap_small()
     guard, throttle = guard or NoGuard(), throttle or Throttle.of(batch_records=settings.batch_records)
-    budget = Budget(batches=settings.max_batches, bytes=settings.max_bytes)
-    reading_ends, everything_ends = Interrupt(), Interrupt()
+    budget = Budget(pages=settings.max_pages, bytes=settings.max_bytes)
+    ends = Interrupt()
     reader = PageReader(
         source,
         split,
         after=after,
         batch_records=settings.batch_records,
+        page_records=settings.page_records,
+        page_bytes=settings.page_bytes,
         throttle=throttle,
         guard=guard,
         budget=budget,
-        ends=reading_ends,
+        ends=ends,
+        doubts=_DOUBTS,
     )
     writer = BatchWriter(
         target,
@@ -124,38 +137,40 @@ def transfer_split(
         on_conflict=on_conflict,
         ownership=ownership,
         tolerance=tolerance,
-        sleep=everything_ends.sleep,
+        sleep=ends.sleep,
     )
 
-    def end_reading() -> None:
-        reading_ends.set()
+    def end() -> None:
+        ends.set()
         budget.wake()
 
-    line = _Line(reader, mapper, writer, writers=settings.writers, verify_every=verify_every)
+    def look() -> None:
+        if stop():
+            end()
+
+    writers = 1 if target.capabilities.single_process else settings.writers
+    line = _Line(reader, mapper, writer, writers=writers, verify_every=verify_every)
     started, total = time.monotonic(), Checkpoint(after="")
     try:
-        if stop():
-            end_reading()
+        look()
         line.start()
-        while (done := line.next()) is not None:
-            guard.after_ack(done.page.token, split)
-            budget.release(done.page.batch.nbytes)
+        while (done := line.next(look)) is not None:
+            guard.after_ack(done.read.token, split, last=done.read.frees is not None)
+            if done.read.frees is not None:
+                budget.release(done.read.frees)
             total = _add(total, done, time.monotonic() - started)
-            del done  # or the page would live on while the caller records the checkpoint
+            del done  # or its page would live on while the caller records the checkpoint
             yield total
-            if stop():
-                end_reading()
     finally:
-        end_reading()
-        everything_ends.set()
+        end()
         line.join()
 
 
 @dataclass(frozen=True)
 class _Done:
-    """A page that is acknowledged."""
+    """A batch that is acknowledged."""
 
-    page: Page
+    read: Read
     refused: tuple[Refusal, ...]
     written: list[Written]
 
@@ -183,12 +198,24 @@ class _Line:
         """Begin to read."""
         self._reading = self._read_pool.submit(self._read)
 
-    def next(self) -> _Done | None:
-        """Wait for the next page that is acknowledged; None at the end of the split. Raises what a stage raised."""
-        future = self._in_order.get()
+    def next(self, look: Callable[[], None]) -> _Done | None:
+        """Wait for the next batch that is acknowledged; None at the end of the split. Raises what a stage raised.
+
+        Args:
+            look: is called first, and every half a second of the wait.
+        """
+        look()
+        while True:
+            try:
+                future = self._in_order.get(timeout=SLICE_SECONDS)
+                break
+            except Empty:
+                look()
         if future is None:
             self._reading.result()
             return None
+        while not wait([future], SLICE_SECONDS).done:
+            look()
         return future.result()
 
     def join(self) -> None:
@@ -198,52 +225,52 @@ class _Line:
 
     def _read(self) -> None:
         try:
-            for page in self._reader.pages():
-                mapping = self._map_pool.submit(self._map, page)
-                self._in_order.put(self._write_pool.submit(self._write, page, mapping))
+            for read in self._reader.batches():
+                mapping = self._map_pool.submit(self._map, read)
+                self._in_order.put(self._write_pool.submit(self._write, read, mapping))
         finally:
             self._in_order.put(None)
 
-    def _map(self, page: Page) -> Mapped:
-        mapped = self._mapper.map(page.batch)
+    def _map(self, read: Read) -> Mapped:
+        mapped = self._mapper.map(read.batch)
         records = sum(map(len, mapped.batches)) + len(mapped.refused)
-        if records != len(page.batch):
+        if records != len(read.batch):
             raise ValidationFailed(
-                f"the mapping made {records} records out of the {len(page.batch)} up to id '{page.last}'; "
+                f"the mapping made {records} records out of the {len(read.batch)} up to id '{read.last}'; "
                 "each record must be written or refused"
             )
         return mapped
 
-    def _write(self, page: Page, mapping: Future[Mapped]) -> _Done:
+    def _write(self, read: Read, mapping: Future[Mapped]) -> _Done:
         mapped = mapping.result()
-        verified = self._verify_every > 0 and page.number % self._verify_every == 0
-        seed = page.number if verified else None
+        verified = self._verify_every > 0 and read.number % self._verify_every == 0
+        seed = read.number if verified else None
         written = [self._writer.write(part, verify=seed) for part in mapped.batches]
         refused = list(mapped.refused)
         for part, result in zip(mapped.batches, written, strict=True):
-            refused += self._by_source(page, part, result.refused)
-        return _Done(page, tuple(refused), written)
+            refused += self._by_source(read, part, result.refused)
+        return _Done(read, tuple(refused), written)
 
-    def _by_source(self, page: Page, part: Batch, refusals: Sequence[Refusal]) -> list[Refusal]:
+    def _by_source(self, read: Read, part: Batch, refusals: Sequence[Refusal]) -> list[Refusal]:
         """The target's refusals by the records' original ids and scope."""
         reasons = {refusal.id: refusal.reason for refusal in refusals}
         if not reasons:
             return []
         refused = part.take([row for row, value in enumerate(part.ids.to_pylist()) if id_text(value) in reasons])
         pairs = zip(refused.ids.to_pylist(), self._mapper.original_ids(refused), strict=True)
-        return [Refusal(id_text(original), reasons[id_text(value)], page.batch.scope) for value, (_, original) in pairs]
+        return [Refusal(id_text(original), reasons[id_text(value)], read.batch.scope) for value, (_, original) in pairs]
 
 
 def _add(total: Checkpoint, done: _Done, seconds: float) -> Checkpoint:
-    """The checkpoint after one more page."""
+    """The checkpoint after one more batch."""
     return replace(
         total,
-        after=done.page.last,
+        after=done.read.last,
         acknowledged=total.acknowledged + sum(part.acknowledged for part in done.written),
         batches=total.batches + 1,
         bytes=total.bytes + sum(part.bytes for part in done.written),
         skipped=total.skipped + sum(part.skipped for part in done.written),
         refused=done.refused,
-        vanished=total.vanished + len(done.page.batch.vanished),
+        vanished=total.vanished + len(done.read.batch.vanished),
         seconds=seconds,
     )

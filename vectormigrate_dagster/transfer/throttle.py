@@ -1,34 +1,53 @@
 """How fast we go and what we do when a database cannot keep up: the one retry policy of this project.
 
-`Retry` repeats calls that failed for a while, `Circuit` stops repeating when nothing works any more,
-`BatchSize` halves batches when the database asks us to slow down, `RateLimiter` holds a rate that can be
-changed while work runs. `Throttle` is one of each for a source and a target.
+`Retry` repeats calls that failed for a while, `Circuit` stops repeating when nothing works any more.
+`BatchSize` and `Concurrency` are halved when the database cannot keep up and grow slowly after (additive increase,
+multiplicative decrease), `RateLimiter` holds a rate that can be changed while work runs. `Throttle` is what a source
+and a target need of these.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from vectormigrate_dagster.errors import DatabaseError, Stopped, Throttled, Unavailable
+from vectormigrate_dagster.transfer.rate import SLICE_SECONDS, RateLimiter, Sleep
 
 T = TypeVar("T")
-Sleep = Callable[[float], None]
 
-_SLICE_SECONDS = 0.5
-_LEAST_SECONDS = 0.001  # a shorter wait may not move a clock at all
+_GROWTH = 32
+"""Successes after which a halved limit is back at its largest, at most."""
+
+_CALLS = 16
+
+
+Stop = Callable[[], bool]
+"""Whether somebody asked work to end."""
+
+
+def never() -> bool:
+    """Say that nobody asked."""
+    return False
 
 
 class Interrupt:
-    """What ends every wait of a transfer at once."""
+    """What ends waits: `set` at once, and `stop` within half a second of saying True.
 
-    def __init__(self) -> None:
+    Args:
+        stop: is asked from every thread that waits.
+    """
+
+    def __init__(self, stop: Stop = never) -> None:
         self._event = threading.Event()
+        self._stop = stop
 
     def set(self) -> None:
         """End all waits, now and from now on."""
@@ -37,7 +56,7 @@ class Interrupt:
     @property
     def is_set(self) -> bool:
         """Whether waits end at once."""
-        return self._event.is_set()
+        return self._event.is_set() or self._stop()
 
     def sleep(self, seconds: float) -> None:
         """Wait.
@@ -45,8 +64,13 @@ class Interrupt:
         Raises:
             Stopped: the wait was ended.
         """
-        if self._event.wait(seconds):
-            raise Stopped("the transfer is ending; what was acknowledged is recorded")
+        end = time.monotonic() + seconds
+        while not self.is_set:
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            self._event.wait(min(left, SLICE_SECONDS))
+        raise Stopped("the work was asked to end; what was acknowledged is recorded")
 
 
 class Circuit:
@@ -86,7 +110,10 @@ class Circuit:
 
 
 class Retry:
-    """Repeat a call while it fails for a while: full-jitter exponential backoff, never shorter than Retry-After.
+    """Make the calls to one database: a few at once, each repeated while it fails for a while.
+
+    The waits between are full-jitter exponential backoff, never shorter than Retry-After. A call must not make another
+    one through the same object, which may have no room for it.
 
     Only errors that say `transient` are repeated, up to `max_retries` times; then the last one is raised.
 
@@ -96,6 +123,8 @@ class Retry:
             evenly between 0 and a bound that doubles
             (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
         circuit: what counts failures over all calls to this database.
+        calls: how many are made at once.
+        sleep: waits a number of seconds where a call is not given another way to; what it raises ends the repetition.
     """
 
     def __init__(
@@ -105,21 +134,26 @@ class Retry:
         first_seconds: float = 0.5,
         longest_seconds: float = 60.0,
         circuit: Circuit | None = None,
+        calls: Concurrency | None = None,
+        sleep: Sleep = time.sleep,
     ) -> None:
         self.circuit = circuit or Circuit()
+        self.calls = calls or Concurrency(_CALLS)
         self._max_retries = max_retries
+        self._sleep = sleep
         self._jitter = wait_random_exponential(multiplier=first_seconds, max=longest_seconds)
 
-    def call(self, function: Callable[[], T], *, sleep: Sleep = time.sleep) -> T:
+    def call(self, function: Callable[[], T], *, sleep: Sleep | None = None) -> T:
         """Call `function` until it returns.
 
         Args:
             function: is called anew for each attempt.
-            sleep: waits a number of seconds; what it raises ends the repetition.
+            sleep: used in place of the one that this object was made with.
 
         Raises:
             DatabaseError: one that is not transient, the last transient one, or `Unavailable` from an open circuit.
         """
+        sleep = sleep or self._sleep
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, DatabaseError) and error.transient),
             stop=stop_after_attempt(self._max_retries + 1),
@@ -127,13 +161,14 @@ class Retry:
             sleep=sleep,
             reraise=True,
         )
-        result: T = retrying(self._attempt, function)
+        result: T = retrying(self._attempt, function, sleep)
         return result
 
-    def _attempt(self, function: Callable[[], T]) -> T:
+    def _attempt(self, function: Callable[[], T], sleep: Sleep) -> T:
         self.circuit.check()
         try:
-            result = function()
+            with self.calls.slot(sleep=sleep):
+                result = function()
         except DatabaseError as error:
             if error.transient:
                 self.circuit.failed()
@@ -150,7 +185,7 @@ class Retry:
 
 
 class BatchSize:
-    """How many records one write holds: halved when the database asks to slow down, grown slowly after.
+    """How many records one call holds: halved when the database cannot keep up, grown slowly after.
 
     Args:
         largest: where it starts, and what it never exceeds.
@@ -165,73 +200,88 @@ class BatchSize:
 
     @property
     def records(self) -> int:
-        """Records of the next write."""
+        """Records of the next call."""
         return self._size
 
-    def shrink(self) -> None:
-        """Halve it."""
+    def shrink(self, used: int | None = None) -> None:
+        """Halve what was too much.
+
+        Args:
+            used: the size of the call that failed, so that several calls in flight halve it once; None is the
+                present size.
+        """
         with self._lock:
-            self._size = max(self._smallest, self._size // 2)
+            half = (self._size if used is None else used) // 2
+            self._size = min(self._size, max(self._smallest, half))
 
     def grow(self) -> None:
         """Add a thirty-second of the largest size."""
         with self._lock:
-            self._size = min(self._largest, self._size + max(1, self._largest // 32))
+            self._size = min(self._largest, self._size + max(1, self._largest // _GROWTH))
 
 
-class RateLimiter:
-    """A token bucket over records: holds a rate on average, and lets at most one second's worth through at once.
+class Concurrency:
+    """How many calls are in flight at once: halved when the database cannot keep up, grown slowly after.
 
     Args:
-        rate: records per second; None is unlimited.
-        clock: seconds, ascending.
+        largest: where it starts, and what it never exceeds.
     """
 
-    def __init__(self, rate: float | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._rate: float | None = None
-        self._tokens = 0.0
-        self._updated = clock()
-        self.set_rate(rate)
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._limit = float(largest)
+        self._in_flight = 0
+        self._halvings = 0
+        self._changed = threading.Condition()
 
     @property
-    def rate(self) -> float | None:
-        """Records per second; None is unlimited."""
-        return self._rate
+    def limit(self) -> int:
+        """Calls that may be in flight now; at least one."""
+        return int(self._limit)
 
-    def set_rate(self, rate: float | None) -> None:
-        """Change the rate; who waits now notices within half a second.
+    @contextmanager
+    def slot(self, *, sleep: Sleep = time.sleep) -> Iterator[None]:
+        """Wait for room and make one call; how it ends changes the limit.
 
-        Raises:
-            ValueError: the rate is not above zero.
+        Args:
+            sleep: is asked now and then, while there is no room, whether to go on; what it raises ends the wait.
         """
-        if rate is not None and rate <= 0:
-            raise ValueError(f"a rate limit is above zero; {rate} was given")
-        with self._lock:
-            self._refill()
-            self._rate = rate
-
-    def acquire(self, records: int, *, sleep: Sleep = time.sleep) -> None:
-        """Wait until the bucket is not in debt, then take `records`, which may put it into debt."""
-        while True:
-            with self._lock:
-                self._refill()
-                if self._rate is None:
-                    return
-                if self._tokens >= 0:
-                    self._tokens -= records
-                    return
-                seconds = -self._tokens / self._rate
-            sleep(min(max(seconds, _LEAST_SECONDS), _SLICE_SECONDS))
-
-    def _refill(self) -> None:
-        now = self._clock()
-        if self._rate is None:
-            self._tokens = 0.0
+        halvings = self._enter(sleep)
+        try:
+            yield
+        except DatabaseError as error:
+            if error.transient:
+                self._halve(halvings)
+            raise
         else:
-            self._tokens = min(self._rate, self._tokens + (now - self._updated) * self._rate)
-        self._updated = now
+            self._grow()
+        finally:
+            self._leave()
+
+    def _enter(self, sleep: Sleep) -> int:
+        """Take a slot; return how often the limit has been halved."""
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: self._in_flight < self.limit, timeout=SLICE_SECONDS):
+                    self._in_flight += 1
+                    return self._halvings
+            sleep(0)
+
+    def _halve(self, halvings: int) -> None:
+        """Halve what is in flight, once for all calls that fail together."""
+        with self._changed:
+            if halvings == self._halvings:
+                self._limit = max(1.0, min(self._limit, self._in_flight) // 2)
+                self._halvings += 1
+
+    def _grow(self) -> None:
+        with self._changed:
+            self._limit = min(float(self._largest), self._limit + self._largest / _GROWTH)
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,22 +289,42 @@ class Throttle:
     """Everything that slows a transfer down; may be shared by the splits that one process moves.
 
     Args:
-        source, target: the retry policy of each side, with its own circuit.
+        source, target: the retry policy of each side, with its own circuit and its own bound of calls at once.
         batch: records per write.
         rate: records per second read from the source.
+        interrupt: what ends the waits of everybody but a transfer, which has one of its own.
     """
 
     source: Retry = field(default_factory=Retry)
     target: Retry = field(default_factory=Retry)
     batch: BatchSize = field(default_factory=lambda: BatchSize(1000))
     rate: RateLimiter = field(default_factory=RateLimiter)
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
     @classmethod
-    def of(cls, *, max_retries: int = 5, batch_records: int = 1000, rate: float | None = None) -> Throttle:
-        """A throttle from the settings of a migration file."""
+    def of(
+        cls,
+        *,
+        max_retries: int = 5,
+        batch_records: int = 1000,
+        rate: float | None = None,
+        shared: Path | None = None,
+        stop: Stop = never,
+    ) -> Throttle:
+        """A throttle from the settings of a migration file.
+
+        Args:
+            max_retries: repetitions of a call.
+            batch_records: records per write.
+            rate: records per second read from the source; None is unlimited.
+            shared: a file by which several processes keep to the rate together; see `RateLimiter`.
+            stop: ends every wait once it says True.
+        """
+        interrupt = Interrupt(stop)
         return cls(
-            source=Retry(max_retries=max_retries),
-            target=Retry(max_retries=max_retries),
+            source=Retry(max_retries=max_retries, sleep=interrupt.sleep),
+            target=Retry(max_retries=max_retries, sleep=interrupt.sleep),
             batch=BatchSize(batch_records),
-            rate=RateLimiter(rate),
+            rate=RateLimiter(rate, shared=shared),
+            interrupt=interrupt,
         )

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vectormigrate_dagster.databases import Database, Refusal
-from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, TargetNotEmpty, Throttled, ValidationFailed
+from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, TargetNotEmpty, ValidationFailed
 from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.compare import Comparison, Tolerance, compare
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
-from vectormigrate_dagster.transfer.throttle import Sleep, Throttle
+from vectormigrate_dagster.transfer.rate import Sleep
+from vectormigrate_dagster.transfer.throttle import Throttle
 
 OnConflict = Literal["fail", "skip", "overwrite"]
 Rows = npt.NDArray[np.int64]
@@ -55,7 +56,7 @@ class BatchWriter:
     Args:
         on_conflict: what to do with a record of somebody else under one of our ids.
         ownership: what tells ours from others; None where this migration created the collection.
-        sleep: how to wait between attempts.
+        sleep: how to wait between attempts; is asked before each call as well, and ends the batch by raising.
     """
 
     def __init__(
@@ -172,11 +173,12 @@ class BatchWriter:
             piece = _front(batch, rows, len(piece) // 2)
         try:
             answer = self._target.upsert(piece)
-        except Throttled:
-            self._throttle.batch.shrink()
-            raise
         except InvalidRecord as error:
             return piece, error
+        except DatabaseError as error:
+            if error.transient:  # who has too much to do asks us to slow down, or does not answer in time
+                self._throttle.batch.shrink(size)
+            raise
         if len(piece) >= size:
             self._throttle.batch.grow()
         return piece, answer
@@ -195,6 +197,7 @@ class BatchWriter:
             raise ValidationFailed(f"{self._target.endpoint} does not hold what was just written: {_told(comparison)}")
 
     def _retry(self, function: Callable[[], T]) -> T:
+        self._sleep(0)
         return self._throttle.target.call(function, sleep=self._sleep)
 
 

@@ -13,7 +13,7 @@ from vectormigrate_dagster.model import Batch, IdColumn, Split, id_text
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.mapper import Mapper
-from vectormigrate_dagster.transfer.reader import read_split
+from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.transfer.throttle import Throttle
 
 Ours = Callable[[IdColumn, str | None], Mask]
@@ -74,6 +74,11 @@ class Context:
         return sum(self.throttle.source.call(lambda scope=scope: self.source.count(scope)) for scope in self.scopes)  # type: ignore[misc]  # mypy does not infer a lambda's default
 
     @cached_property
+    def repeated_records(self) -> int:
+        """How many of them no reader sees, because another one has the same id; it may cost reading all ids."""
+        return sum(self.throttle.source.call(lambda scope=scope: self.source.repeated(scope)) for scope in self.scopes)  # type: ignore[misc]  # mypy does not infer a lambda's default
+
+    @cached_property
     def target_records(self) -> int:
         """Records in the target, counted once."""
         return self.throttle.target.call(self.target.count)
@@ -86,7 +91,7 @@ class Context:
     def read(self) -> Iterator[Batch]:
         """Yield all batches of the splits."""
         for split in self.splits:
-            yield from read_split(self.source, split, throttle=self.throttle)
+            yield from read_split(self.source, split, throttle=self.throttle, page_records=PAGE_RECORDS)
 
     def promised(self, batch: Batch) -> Iterator[Batch]:
         """Yield what the target must hold for a batch of the source."""

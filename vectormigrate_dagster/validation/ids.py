@@ -10,7 +10,7 @@ import numpy as np
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.digests import Digests, DigestSet, digests
-from vectormigrate_dagster.transfer.reader import read_split
+from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.context import Context, Exceptions
 from vectormigrate_dagster.validation.report import SHOWN, Finding, TierResult
@@ -106,7 +106,7 @@ class IdCheck(Check):
         target = Source(context.target)
         throttle = context.throttle
         for split in throttle.target.call(lambda: target.plan_splits(_SPLIT_RECORDS)):
-            yield from read_split(target, split, throttle=throttle)
+            yield from read_split(target, split, throttle=throttle, page_records=PAGE_RECORDS)
 
     def _name(self, missing: Digests) -> list[Finding]:
         """Find the ids behind the first few digests, which takes a second look at the source."""

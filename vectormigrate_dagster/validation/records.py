@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
+from vectormigrate_dagster.databases.ahead import ahead
 from vectormigrate_dagster.model import Batch, id_text
 from vectormigrate_dagster.model.compare import Comparison, compare
 from vectormigrate_dagster.validation.check import Check
@@ -34,10 +34,14 @@ class RecordCheck(Check):
 
     def add(self, part: Batch) -> None:
         """Compare a promised batch with what the target holds."""
+        self.add_all([part])
+
+    def add_all(self, parts: Iterable[Batch]) -> None:
+        """Compare promised batches, few enough for memory, with what the target holds."""
         started = time.monotonic()
-        size = self._context.target.capabilities.max_page_records
-        for start in range(0, len(part), size):
-            self._compare(part.take(np.arange(start, min(len(part), start + size))))
+        pieces = [piece for part in parts for piece in self._pieces(part)]
+        for piece, found in zip(pieces, ahead(self._fetch, pieces), strict=True):
+            self._compare(piece, found)
         self._seconds += time.monotonic() - started
 
     def result(self) -> TierResult:
@@ -70,11 +74,19 @@ class RecordCheck(Check):
             text = share_text(wrong, self._checked, runs=sample.runs, at_random=sample.random_runs)
         return text + (f" ({self._missing:,} are missing)" if self._missing else "") + left
 
-    def _compare(self, expected: Batch) -> None:
+    def _pieces(self, part: Batch) -> Iterator[Batch]:
+        """The batch in pieces that one reply of the target can hold."""
+        size = self._context.target.capabilities.max_page_records
+        for start in range(0, len(part), size):
+            yield part.slice(start, min(len(part), start + size)) if len(part) > size else part
+
+    def _fetch(self, expected: Batch) -> Batch:
+        fetch = partial(self._context.target.fetch, expected.ids, expected.scope)
+        return self._context.throttle.target.call(fetch).batch
+
+    def _compare(self, expected: Batch, found: Batch) -> None:
         context = self._context
-        fetch = partial(context.target.fetch, expected.ids, expected.scope)
-        found = context.throttle.target.call(fetch)
-        comparison = compare(expected, found.batch, tolerance=context.tolerance)
+        comparison = compare(expected, found, tolerance=context.tolerance)
         if context.exceptions.ours is not None:
             comparison = self._only(comparison, context.written(expected))
         self._checked += comparison.checked

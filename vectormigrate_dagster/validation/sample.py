@@ -7,10 +7,13 @@ import random
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
+from vectormigrate_dagster.databases.ahead import ahead
 from vectormigrate_dagster.model import Batch, Id, IdKind, Split, id_text
 from vectormigrate_dagster.transfer.reader import read_split
 from vectormigrate_dagster.validation.context import Context
@@ -97,14 +100,21 @@ def draw(context: Context, size: int, *, seed: int) -> Sample:
     return _promised_runs(context, _runs(context, size, seed=seed), size)
 
 
-def draw_split(context: Context, split: Split, size: int, *, seed: int) -> Sample:
+def draw_split(context: Context, split: Split, size: int, *, seed: int, last: str | None = None) -> Sample:
     """Draw about `size` promised records of one split; empty only if nothing is promised of the whole split.
 
     Splits that are small, of unknown size, or of text ids are read whole; of those of more than 20 times `size`, runs
     are read from random places between the first and the last id.
+
+    Args:
+        context: both sides.
+        split: what to draw from.
+        size: how many records.
+        seed: the same one draws the same records.
+        last: text of the split's last id, where it is known; None looks for it.
     """
     if split.records > min(READ_ALL_BELOW, _READ_PER_KEPT * size) and split.kind is not IdKind.TEXT:
-        sample = _promised_runs(context, _places(context, split, math.ceil(size / _RUN), seed=seed), size)
+        sample = _promised_runs(context, _places(context, split, math.ceil(size / _RUN), seed=seed, last=last), size)
         if sample.parts:
             return sample
     return _kept(context, read_split(context.source, split, throttle=context.throttle), size, seed=seed)
@@ -133,7 +143,7 @@ def _promised_runs(context: Context, runs: Iterator[_Run], size: int) -> Sample:
     return Sample(tuple(parts), complete=False, runs=number, random_runs=at_random)
 
 
-def _places(context: Context, split: Split, count: int, *, seed: int) -> Iterator[_Run]:
+def _places(context: Context, split: Split, count: int, *, seed: int, last: str | None) -> Iterator[_Run]:
     """Yield short runs from random places of a split of numeric or UUID ids, no record twice.
 
     Where a place leads to records that were read already, the run goes on after them and is not random.
@@ -142,25 +152,31 @@ def _places(context: Context, split: Split, count: int, *, seed: int) -> Iterato
     if beginning is None:
         return
     low = _number(beginning.ids[0])
-    high = _last_number(context, split, low)
+    high = _last_number(context, split, low) if last is None else _number(split.kind.decode(last))
     chance = random.Random(seed)  # noqa: S311  # a sample, not a secret
     reached = low - 1
-    for place in sorted(chance.randint(low, high) for _ in range(count)):
-        batch = _first(context, split, _before(split.kind, max(place, reached + 1)))
+    places = sorted(chance.randint(low, max(low, high)) for _ in range(count))
+    for place, run in zip(places, ahead(partial(_from, context, split), places), strict=True):
+        batch = run if place > reached else _from(context, split, reached + 1)
         if batch is not None:
             at_random = place > reached
             reached = _number(batch.ids[len(batch) - 1])
             yield _Run(batch, at_random)
 
 
+def _from(context: Context, split: Split, number: int) -> Batch | None:
+    """A short run of the split that begins at the id `number` or after it."""
+    return _first(context, split, _before(split.kind, number))
+
+
 def _last_number(context: Context, split: Split, low: int) -> int:
     """The last id of a split that holds the id `low`, found by halving: at most 128 short reads."""
     high = _number(split.upper) if split.upper is not None else _HIGHEST[split.kind]
-    if _first(context, split, _before(split.kind, high)) is not None:
+    if _from(context, split, high) is not None:
         return high  # as in most plans, which cut after an id that is there
     while low < high:
         middle = (low + high + 1) // 2
-        batch = _first(context, split, _before(split.kind, middle))
+        batch = _from(context, split, middle)
         if batch is None:
             high = middle - 1
         else:
@@ -186,14 +202,22 @@ def _runs(context: Context, size: int, *, seed: int) -> Iterator[_Run]:
     records = math.ceil(context.source_records * _RUN / size)
     pieces = list(context.throttle.source.call(lambda: context.source.plan_splits(records, scopes or None)))
     chance.shuffle(pieces)
-    for piece in pieces:
-        start = _between(piece, chance)
-        batch = _first(context, piece, start)
-        at_random = start is not None and batch is not None
-        if batch is None and start is not None:
-            batch = _first(context, piece, None)
-        if batch is not None:
-            yield _Run(batch, at_random)
+    starts = [_between(piece, chance) for piece in pieces]
+    places = list(zip(pieces, starts, strict=True))
+    enough = math.ceil(size / _RUN)  # as long as no run is short
+    read = partial(_piece_run, context)
+    runs = chain(ahead(read, places[:enough]), map(read, places[enough:]))
+    yield from (run for run in runs if run is not None)
+
+
+def _piece_run(context: Context, place: tuple[Split, str | None]) -> _Run | None:
+    """A run from a place in a piece, or from the piece's beginning if nothing comes after; None if it is empty."""
+    piece, start = place
+    batch = _first(context, piece, start)
+    if batch is not None:
+        return _Run(batch, start is not None)
+    batch = None if start is None else _first(context, piece, None)
+    return None if batch is None else _Run(batch, at_random=False)
 
 
 def _first(context: Context, piece: Split, after: str | None) -> Batch | None:

@@ -53,8 +53,7 @@ def validate_sample(
     context = _context(source, target, mapper, splits, tolerance, exceptions, throttle)
     sample = draw(context, size, seed=seed)
     records = RecordCheck(context, sample)
-    for part in sample.parts:
-        records.add(part)
+    records.add_all(sample.parts)
     ids = IdCheck(context) if context.source_records <= READ_ALL_BELOW else None
     searched = SearchCheck(context, search, sample.parts) if search is not None else None
     if ids is not None or searched is not None:
@@ -98,17 +97,17 @@ def validate_split(
     tolerance: Tolerance = EXACT,
     exceptions: Exceptions = NO_EXCEPTIONS,
     throttle: Throttle | None = None,
+    last: str | None = None,
 ) -> TierResult:
-    """Compare a sample of one split's records, after it was moved.
+    """Compare a sample of one split's records, after it was moved up to its id `last` (None: look for its end).
 
     A split from which nothing was promised, because it is empty or all of it is refused, passes and says so. So does
     one of which all that was drawn is there and is somebody else's: that alone is no fault of the migration.
     """
     context = _context(source, target, mapper, [split], tolerance, exceptions, throttle)
-    sample = draw_split(context, split, size, seed=seed)
+    sample = draw_split(context, split, size, seed=seed, last=last)
     records = RecordCheck(context, sample)
-    for part in sample.parts:
-        records.add(part)
+    records.add_all(sample.parts)
     result = records.result()
     if not sample.parts:
         nothing = f"nothing is promised of {split}: it is empty, or all of its records are refused"

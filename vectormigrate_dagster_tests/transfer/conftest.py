@@ -46,7 +46,7 @@ class Pair:
             "target": self.target,
             "mapper": self.mapper,
             "split": self.split,
-            "settings": Settings(batch_records=10),
+            "settings": Settings(batch_records=10, page_records=10, writers=1),
             "throttle": impatient(),
         }
         return transfer_split(**{**defaults, **arguments})

@@ -31,6 +31,7 @@ def attempts(draw: Callable[..., Any]) -> list[dict[str, Any]]:
                     "throttled": st.booleans(),
                     "writers": st.integers(1, 3),
                     "batch_records": st.integers(1, 9),
+                    "page_records": st.integers(1, 30),
                 }
             ),
             max_size=5,
@@ -66,7 +67,7 @@ def attempt_once(pair: Pair, split: Any, after: str | None, attempt: dict[str, A
     """Run one attempt; return the checkpoint that it left and how many records that counts."""
     pair.source.faults.clear()
     pair.target.faults.clear()
-    attempt = attempt or {"stop_after": 10**6, "close": False, "writers": 1, "batch_records": 7}
+    attempt = attempt or {"stop_after": 10**6, "close": False, "writers": 1, "batch_records": 7, "page_records": 7}
     error = Throttled("slow", retry_after=0) if attempt.get("throttled") else Unavailable("gone")
     for database, method in ((pair.source, "scan"), (pair.target, "upsert")):
         at = attempt.get(f"{method}_fault")
@@ -78,7 +79,12 @@ def attempt_once(pair: Pair, split: Any, after: str | None, attempt: dict[str, A
     moving = pair.move(
         split=split,
         after=after,
-        settings=Settings(batch_records=attempt["batch_records"], writers=attempt["writers"], max_batches=3),
+        settings=Settings(
+            batch_records=attempt["batch_records"],
+            page_records=attempt["page_records"],
+            writers=attempt["writers"],
+            max_pages=3,
+        ),
         throttle=impatient(max_retries=2, batch_records=5),
         stop=lambda: not attempt["close"] and len(seen) >= attempt["stop_after"],
     )

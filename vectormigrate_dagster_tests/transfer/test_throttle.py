@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.databases.ahead import ahead
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     BrokenScan,
@@ -17,7 +20,19 @@ from vectormigrate_dagster.errors import (
     Throttled,
     Unavailable,
 )
-from vectormigrate_dagster.transfer.throttle import BatchSize, Circuit, Interrupt, RateLimiter, Retry, Throttle
+from vectormigrate_dagster.model import Batch, IdKind, Split
+from vectormigrate_dagster.transfer import (
+    BatchSize,
+    Circuit,
+    Concurrency,
+    Interrupt,
+    RateLimiter,
+    Retry,
+    Throttle,
+    read_split,
+)
+from vectormigrate_dagster.transfer.patient import PatientSource
+from vectormigrate_dagster_tests.memory import MemoryDatabase, make_batch
 
 
 class Clock:
@@ -184,3 +199,49 @@ def test_a_throttle_from_settings() -> None:
     throttle = Throttle.of(max_retries=2, batch_records=7, rate=3.0)
     assert (throttle.batch.records, throttle.rate.rate) == (7, 3.0)
     assert throttle.source.circuit is not throttle.target.circuit
+
+
+########
+# Who asked to end
+########
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_wish_to_end_ends_the_waits_of_a_throttle(side: str) -> None:
+    asked = threading.Event()
+
+    def fail() -> None:
+        asked.set()
+        raise Throttled("slow", retry_after=3600)
+
+    throttle = Throttle.of(stop=asked.is_set)
+    with pytest.raises(Stopped):
+        getattr(throttle, side).call(fail)
+
+
+def test_a_wish_to_end_ends_reading_and_waits_for_the_rate() -> None:
+    source = MemoryDatabase("source")
+    source.put(make_batch(range(100)))
+    seen: list[Batch] = []
+    throttle = Throttle.of(rate=0.001, stop=lambda: len(seen) > 0)
+    with pytest.raises(Stopped):
+        seen.extend(read_split(Source(source), Split(kind=IdKind.U64), throttle=throttle, batch_records=10))
+    assert len(seen) == 1
+    with pytest.raises(Stopped):
+        list(PatientSource(Source(source), throttle).scan(Split(kind=IdKind.U64)))
+
+
+def test_h28_questions_that_are_asked_ahead_keep_to_the_calls_of_their_side() -> None:
+    limited, lock, now, most = Retry(calls=Concurrency(2)), threading.Lock(), 0, 0
+
+    def ask() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        threading.Event().wait(0.01)
+        with lock:
+            now -= 1
+
+    list(ahead(lambda _: limited.call(ask), range(30)))
+    assert most == 2

@@ -28,6 +28,7 @@ from vectormigrate_dagster.validation import (
 )
 from vectormigrate_dagster.validation import sample as sampling
 from vectormigrate_dagster.validation.check import Check
+from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.search import Truth
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 from vectormigrate_dagster.validation.validate import _read_all
@@ -314,6 +315,17 @@ def test_refused_and_vanished_records_are_accounted_for() -> None:
     assert report.passed, [tier.statement for tier in report.tiers]
     assert report.tier("count").statement.endswith("200 in the source - 2 refused - 1 vanished at the source")
     assert failed(validate_full(Source(source), target, mapper, SPLITS)) == {"count", "ids", "records"}
+
+
+def test_h18_repeated_rows_of_the_source_and_surplus_ones_of_the_target_do_not_cancel_out() -> None:
+    source, target = copies()
+    target.put(make_batch([5000]))
+    count, rows = source.count, 1
+    source.count = lambda scope=None: count(scope) + rows  # type: ignore[method-assign]
+    source.repeated = lambda scope=None: rows  # type: ignore[method-assign]
+    context = Context(source=Source(source), target=target, mapper=SameMapper(), splits=SPLITS)
+    result = check_count(context, accounted=count())
+    assert (result.passed, result.extra) == (False, 1)
 
 
 def test_records_that_stood_there_before_are_allowed_for() -> None:

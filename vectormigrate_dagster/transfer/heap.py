@@ -1,0 +1,31 @@
+"""Keep the process as small as what it holds, however long it works."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+_LARGE = 256 * 2**10
+"""Bytes from which on a buffer is given back to the system when it is freed."""
+
+_ARENAS = 2
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""https://man7.org/linux/man-pages/man3/mallopt.3.html"""
+
+
+@cache
+def keep_heap_small() -> bool:
+    """Have glibc return the buffers of pages to the system, where this process uses glibc; return whether it does.
+
+    glibc raises the size from which on it maps a buffer by itself to that of the largest one that was freed (32 MiB at
+    most), and keeps a heap per thread. The heaps of a dozen threads, full of holes where pages were, grow with the
+    number of records that were moved.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    mapped = mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    trimmed = mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    few = mallopt(_M_ARENA_MAX, _ARENAS)
+    return bool(mapped and trimmed and few)
