@@ -14,7 +14,7 @@ from vectormigrate_dagster.defs.lease import Lease
 from vectormigrate_dagster.defs.state import PartitionState
 from vectormigrate_dagster.mapping.plan import Plan
 
-_IN_FLIGHT = 4
+_QUEUED = 4
 _MAX_ATTEMPTS = 5
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -25,14 +25,16 @@ _UNFINISHED = [
 
 
 def continue_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDefinition:
-    """Load what a plan launched with tag `vectormigrate/continue=load` has drawn, a few partitions at a time."""
+    """Load what a plan with tag `vectormigrate/continue=load` has drawn, as many at a time as `workers` says."""
+    # On embedded folders Dagster's queue runs them one by one, without waiting for the sensor in between.
+    in_flight = _QUEUED if migration.embedded else migration.workers()
 
     @dg.sensor(
         name=f"{names.job_name(migration.id)}_continue",
         job=job,
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Loads partitions after a plan with tag {names.CONTINUE_TAG}=load, {_IN_FLIGHT} at a time.",
+        description=f"Loads partitions after a plan with tag {names.CONTINUE_TAG}=load, {in_flight} at a time.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         log = MigrationLog(context.instance, migration.id)
@@ -44,7 +46,7 @@ def continue_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDef
         report_dead_runs(context.instance, migration.id)
         running = context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED))
         missing = [key for key, state in open_partitions(log, plan).items() if _may_begin(state)]
-        chosen = missing[: max(0, _IN_FLIGHT - running)]
+        chosen = missing[: max(0, in_flight - running)]
         if not chosen:
             yield dg.SkipReason(f"{running} runs in flight, {len(missing)} partitions waiting")
         states = log.partitions(plan)

@@ -108,7 +108,7 @@ def tags_of(migration: Migration, phase: str) -> dict[str, str]:
     end queue up one by one (`dagster.yaml`).
     """
     tags = {names.MIGRATION_TAG: migration.id, names.PHASE_TAG: phase}
-    if migration.source.embedded or migration.target.embedded:
+    if migration.embedded:
         tags[names.EMBEDDED_TAG] = "yes"
     return tags
 

@@ -18,7 +18,8 @@ from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import CONTINUE, Continue
 from vectormigrate_dagster.defs.target import ownership_of, prepare_target
-from vectormigrate_dagster.defs.validating import throttle_of, validate_migration
+from vectormigrate_dagster.defs.throttling import throttle_of
+from vectormigrate_dagster.defs.validating import validate_migration
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
 from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
 from vectormigrate_dagster.mapping.records import RecordMapper
@@ -114,8 +115,9 @@ def map_schema(
         plan = work.plan
         with Recorder(work.log, work.key, work.state()).outcome():
             require_planned(source, plan.source)
+            throttle = throttle_of(work.log, migration.transfer)
             with source.open_source() as opened:
-                found = opened.describe()
+                found = throttle.source.call(opened.describe)
             changed = _schema_changes(found, plan.mapping.source_schema)
             if changed:
                 raise PlanOutdated(
@@ -148,12 +150,13 @@ def load_batches(
             return mapped
         plan = work.plan
         settings = migration.transfer.model_copy(update=config.model_dump(exclude_none=True))
-        throttle = throttle_of(settings, work.log.control())
+        throttle = throttle_of(work.log, settings)
         recorder = Recorder(work.log, work.key, work.state(), every=settings.checkpoint_seconds, throttle=throttle)
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
             require_planned(source, plan.source)
             require_planned(target, plan.target)
-            whose = prepare_target(work.log, plan, migration, written)
+            throttle.target.call(written.probe)
+            whose = throttle.target.call(partial(prepare_target, work.log, plan, migration, written))
             checkpoints = transfer_split(
                 source=opened,
                 target=written,
@@ -173,7 +176,7 @@ def load_batches(
             with closing(checkpoints):
                 for checkpoint in checkpoints:
                     recorder.take(checkpoint)
-            recorder.write("loading")
+            recorder.reached_end()
         context.log.info(f"{recorder.state.acknowledged:,} records acknowledged")
         return mapped
 
@@ -195,9 +198,14 @@ def validate_samples(
     with explained():
         work = PartitionWork(context, migration, lease, loaded)
         plan = work.plan
-        throttle = throttle_of(migration.transfer, work.log.control())
+        throttle = throttle_of(work.log, migration.transfer)
         recorder = Recorder(work.log, work.key, work.state(), throttle=throttle)
         with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
+            if not (recorder.state.loaded or work.done):
+                raise PlanOutdated(
+                    f"partition '{work.key}' is not loaded to its end; launch job '{context.job_name}' on it, which "
+                    "goes on at its checkpoint"
+                )
             result = validate_split(
                 opened,
                 written,
@@ -209,6 +217,7 @@ def validate_samples(
                     plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
                 ),
                 throttle=throttle,
+                last=recorder.state.after,
             )
             publish(context, partition_check(migration.id, work.key, result))
             if not result.passed:

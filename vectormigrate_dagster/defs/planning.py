@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Literal
 
 import dagster as dg
@@ -15,8 +16,11 @@ from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import TargetState, target_key
+from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated
 from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan
+from vectormigrate_dagster.transfer.patient import PatientSource
+from vectormigrate_dagster.transfer.rate import RateLimiter
 
 _KEYS_PER_CALL = 5000
 """More keys than this in one statement once broke SQLite (dagster issue 16260)."""
@@ -68,8 +72,20 @@ def plan_migration(
         if stored is not None:
             _hold_all(log, stored, leases)
             inherited = _inherited_target(log, stored, adopt=adopt)
-        with databases.open_source(source) as src, databases.open_target(target) as dst:
-            plan = make_plan(src, dst, migration, generation=generation, profile=profile, adopt=inherited is not None)
+        # Of the target, too, only a view that cannot write.
+        with databases.open_source(source) as src, databases.open_source(target) as dst:
+            for side in (src, dst):
+                side.ping()  # at once, before patience: an address may be wrong
+            # Without a rate: a plan looks at a sample, and should not take minutes for it.
+            throttle = replace(throttle_of(log, migration.transfer), rate=RateLimiter())
+            plan = make_plan(
+                PatientSource(src, throttle),
+                PatientSource(dst, throttle),
+                migration,
+                generation=generation,
+                profile=profile,
+                adopt=inherited is not None,
+            )
         plan.loss.check()
         if inherited is not None:
             log.record(target_key(generation), inherited.model_copy(update={"plan": plan.digest}))

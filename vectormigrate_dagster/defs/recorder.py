@@ -16,6 +16,9 @@ from vectormigrate_dagster.errors import Stopped, VectorMigrateError
 from vectormigrate_dagster.transfer.pipeline import Checkpoint
 from vectormigrate_dagster.transfer.throttle import Throttle
 
+_LOOK_SECONDS = 2.0
+"""How often a wish of somebody else is looked for, however seldom there is a checkpoint."""
+
 _ENDING = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 
 
@@ -49,11 +52,18 @@ class Recorder:
         self._began_at = now()
         self._written: float | None = None
         self._stop = False
+        self._looked = self._began
         self._refusals = RefusalList(refusals_path(log, key), keep=state.refused)
         self._obey()
 
     def should_stop(self) -> bool:
-        """Whether somebody asked this work to end: a signal, or a request seen at the last state event."""
+        """Whether somebody asked this work to end: a signal, or a request that is at most two seconds old.
+
+        Sets a changed rate limit as well.
+        """
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._log.refresh()
+            self._obey()
         return self._stop or stop_requested()
 
     def take(self, checkpoint: Checkpoint) -> None:
@@ -76,6 +86,11 @@ class Recorder:
         )
         if self._written is None or time.monotonic() - self._written >= self._every:
             self.write("loading")
+
+    def reached_end(self) -> None:
+        """Note that the whole split was read and is acknowledged."""
+        self.state = self.state.model_copy(update={"loaded": True})
+        self.write("loading")
 
     def write(self, phase: Phase, error: VectorMigrateError | None = None) -> None:
         """Write a state event now, and look whether the work should end."""
@@ -121,5 +136,6 @@ class Recorder:
             self._stop = True
         if run is not None and run.dagster_run.status in _ENDING:
             self._stop = True
+        self._looked = time.monotonic()
         if self._throttle is not None and control.rate_limit_set:
             self._throttle.rate.set_rate(control.rate_limit)

@@ -16,6 +16,11 @@ def stop_requested() -> bool:
     return _stop.is_set()
 
 
+def request_stop() -> None:
+    """Ask this process to end, as a signal inside `graceful` does."""
+    _stop.set()
+
+
 @contextmanager
 def graceful() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into a flag; the second of either ends the process as usual.

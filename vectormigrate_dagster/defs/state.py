@@ -36,6 +36,7 @@ class PartitionState(_Document):
         started_at: when work on the partition first began.
         resumed_from: the source id after which this run went on; None if it began at the beginning.
         after: the last source id below which everything is acknowledged by the target.
+        loaded: the end of the split was reached.
         acknowledged: records written, over all runs.
         bytes: bytes of vectors written.
         skipped: records left alone because the target already had their id.
@@ -52,6 +53,7 @@ class PartitionState(_Document):
     started_at: datetime = Field(default_factory=now)
     resumed_from: str | None = None
     after: str | None = None
+    loaded: bool = False
     acknowledged: int = 0
     batches: int = 0
     bytes: int = 0

@@ -8,17 +8,17 @@ from functools import partial
 import dagster as dg
 
 from vectormigrate_dagster import databases
-from vectormigrate_dagster.config import Migration, TransferConfig
+from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import tier_check
 from vectormigrate_dagster.defs.exceptions import exceptions_of
-from vectormigrate_dagster.defs.state import VALIDATION, Control, ValidationState
+from vectormigrate_dagster.defs.state import VALIDATION, ValidationState
+from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import VectorKind
 from vectormigrate_dagster.model.vectors import Floats
-from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.validation import (
     Context,
     SearchSettings,
@@ -29,13 +29,6 @@ from vectormigrate_dagster.validation import (
 )
 from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.tolerance import tolerance_of
-
-
-def throttle_of(settings: TransferConfig, control: Control) -> Throttle:
-    """Retries and batch size as a migration file has them, and the rate that `throttle` has set since."""
-    rate = control.rate_limit if control.rate_limit_set else settings.rate_limit
-    return Throttle.of(max_retries=settings.max_retries, batch_records=settings.batch_records, rate=rate)
-
 
 EventSink = Callable[[dg.AssetCheckEvaluation], None]
 
@@ -74,7 +67,7 @@ def validate_migration(
     with databases.open_source(source) as src, databases.open_target(target) as dst:
         tolerance = tolerance_of(plan.mapping.target_schema, dst.capabilities, migration.validation.min_cosine)
         exceptions, search = exceptions_of(log, plan), _search(plan, migration, queries)
-        throttle = throttle_of(migration.transfer, log.control())
+        throttle = throttle_of(log, migration.transfer)
         check = (
             validate_full if full else partial(validate_sample, size=sample_size or migration.validation.sample_size)
         )
@@ -117,10 +110,11 @@ def count_migration(
             mapper=RecordMapper(plan.mapping),
             splits=[planned.split for planned in plan.splits],
             exceptions=exceptions_of(log, plan),
-            throttle=throttle_of(migration.transfer, log.control()),
+            throttle=throttle_of(log, migration.transfer),
         )
-        result = check_count(context)
-        if context.source_records != accounted:
+        result = check_count(context, accounted=accounted)
+        repeated = context.repeated_records if context.source_records > accounted else 0
+        if context.source_records - repeated != accounted:
             statement = f"the source holds {context.source_records:,} records, {accounted:,} were accounted for"
             result = result.model_copy(update={"passed": False, "statement": f"{statement}; {result.statement}"})
     instance.report_runless_asset_event(tier_check(migration.id, result))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import NoReturn
 
 import dagster as dg
 
@@ -15,22 +19,26 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.automation import open_partitions
 from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.jobs import load_job
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease
 from vectormigrate_dagster.defs.planning import require_current, sync_keys
-from vectormigrate_dagster.defs.signals import graceful, stop_requested
+from vectormigrate_dagster.defs.signals import graceful, request_stop, stop_requested
 from vectormigrate_dagster.defs.state import PlanSummary, now
+from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.defs.validating import count_migration
-from vectormigrate_dagster.errors import ConfigurationError, LeaseHeld, NotSo, Stopped, ValidationFailed
-from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.errors import LeaseHeld, NotSo, Stopped, ValidationFailed
+from vectormigrate_dagster.mapping.plan import Plan, partition_records
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.models import Status
 from vectormigrate_dagster.services.plan import ensure_plan
-from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster.services.status import status_of
+from vectormigrate_dagster.services.workers import Order, ThisProcess, WorkerPool
 
 _REFRESH_SECONDS = 0.5
 _POLL_SECONDS = 0.5
+
+_STDERR = 2
+_SHOW_CURSOR = b"\x1b[?25h\n"
+"""DECTCEM: a progress bar has hidden it (https://vt100.net/docs/vt510-rm/DECTCEM.html)."""
 
 Progress = Callable[[Status], None]
 
@@ -52,25 +60,30 @@ def migrate(
         context: the folders to work in.
         migration_id: the migration.
         dry_run: plan and show what would be done, but write nothing to the target.
-        workers: processes; more than one is refused for embedded databases.
+        workers: processes that load at the same time; more than one is refused for embedded databases.
         batch_size, max_retries, validate_every: as in the migration file, for this time only.
         progress: called with the status about twice a second.
 
     Raises:
-        Stopped: a signal or `stop` ended it; it can be resumed.
+        ConfigurationError: `workers` is above 1 and a database is embedded.
+        Stopped: a signal or `stop` ended it, after the calls that were under way; it can be resumed. A second Ctrl-C
+            does not return: it ends this process and its workers at once, with exit code 130.
         NotSo: a partition failed.
         DatabaseError: a database could not be reached or refused us.
+        WorkerLost: worker processes died again and again.
     """
     migration = context.migration(migration_id)
-    _check_workers(migration, workers)
-    overrides = {"batch_size": batch_size, "max_retries": max_retries, "validate_every": validate_every}
+    processes = migration.workers(workers)
+    given = {"batch_size": batch_size, "max_retries": max_retries, "validate_every": validate_every}
+    overrides = {name: value for name, value in given.items() if value is not None}
     with context.instance() as instance:
         report_dead_runs(instance, migration.id)
         log = MigrationLog(instance, migration.id)
         if dry_run:
             ensure_plan(instance, migration)
         else:
-            work = _Work(instance, migration, {name: value for name, value in overrides.items() if value is not None})
+            ops = {"load_batches": overrides} if overrides else None
+            work = _Work(instance, Order(home=context.home, migration=migration, ops=ops), processes)
             with graceful(), _at_work(instance, migration.id):
                 _watch(work, log, migration, progress)
         log.refresh()
@@ -78,17 +91,17 @@ def migrate(
 
 
 class _Work:
-    """Plans if need be and loads the open partitions, one after the other, in a thread of its own.
+    """Plans if need be and loads the open partitions, in a thread of its own.
 
     The main thread is left to signals: Dagster would turn an interrupt into a failed run.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, migration: Migration, overrides: dict[str, Any]) -> None:
+    def __init__(self, instance: dg.DagsterInstance, order: Order, workers: int) -> None:
         self._instance = instance
-        self._migration = migration
+        self._order = order
+        self._workers = workers
+        self._migration = migration = order.migration
         self._source, self._target = endpoints(migration)
-        self._job = load_job(migration)
-        self._ops = {"load_batches": overrides} if overrides else None
         self._log = MigrationLog(instance, migration.id)
         self._began = now()
         self._failed: dict[str, ValidationFailed] = {}
@@ -118,13 +131,40 @@ class _Work:
         ):
             # Whoever has no folder yet waits here, before it takes a partition that it could not load.
             source.ping()
-            plan = ensure_plan(self._instance, self._migration)
-            require_current(plan, self._migration)
-            sync_keys(self._instance, self._migration.id, plan)
-            for key in self._open(plan):
-                self._check_stop()
-                self._load(key)
+            with WorkerPool(self._order, self._workers) as pool:
+                pool.warm(self._needed(source))
+                plan = ensure_plan(self._instance, self._migration)
+                require_current(plan, self._migration)
+                sync_keys(self._instance, self._migration.id, plan)
+                if keys := self._open(plan):
+                    here = self._workers == 1 or len(keys) == 1
+                    self._load_each(ThisProcess(self._order, self._instance) if here else pool, keys)
         return plan
+
+    def _needed(self, source: databases.Source) -> int:
+        """Workers that a plan which is yet to be made will keep busy; 0 if there is a plan, or one is enough."""
+        if self._workers == 1 or self._log.summary() is not None:
+            return 0
+        records = throttle_of(self._log, self._migration.transfer).source.call(source.count)
+        partitions = math.ceil(records / partition_records(records, self._migration))
+        return partitions if partitions > 1 else 0
+
+    def _load_each(self, crew: ThisProcess | WorkerPool, keys: list[str]) -> None:
+        """Load partitions, as many at a time as there are workers; the first failure ends all."""
+        size = min(self._workers, len(keys))
+        with ThreadPoolExecutor(size, thread_name_prefix="worker") as threads:
+            loading = {threads.submit(self._load, crew, key) for key in keys}
+            try:
+                while loading:
+                    ended, loading = wait(loading, _POLL_SECONDS, FIRST_EXCEPTION)
+                    for future in ended:
+                        future.result()
+                    self._log.refresh()
+                    self._check_stop()
+            except BaseException:
+                crew.stop()
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _wait_for_others(self, plan: Plan) -> bool:
         """Wait while all partitions that are left are in other hands; whether none is left."""
@@ -142,9 +182,10 @@ class _Work:
         self._log.refresh()
         return [key for key in open_partitions(self._log, plan) if key not in self._failed]
 
-    def _load(self, key: str) -> None:
+    def _load(self, crew: ThisProcess | WorkerPool, key: str) -> None:
+        self._check_stop()
         try:
-            run_job(self._job, self._instance, self._migration.id, partition=key, ops=self._ops)
+            crew.load(key)
         except LeaseHeld:
             # Another process took it in between; its state is looked at again.
             return
@@ -168,22 +209,41 @@ class _Work:
     def _check_stop(self) -> None:
         if stop_requested():
             raise Stopped("interrupted; everything acknowledged is recorded")
-        asked = self._log.control().stop_requested_at
-        if asked is not None and asked > self._began:
+        if self.asked_to_stop(self._log):
             raise Stopped("stopped on request; everything acknowledged is recorded")
+
+    def asked_to_stop(self, log: MigrationLog) -> bool:
+        """Whether `stop` was asked for since this work began, as far as `log` has been read."""
+        asked = log.control().stop_requested_at
+        return asked is not None and asked > self._began
 
 
 def _watch(work: _Work, log: MigrationLog, migration: Migration, progress: Progress | None) -> None:
-    """Run `work` and report progress until it ends."""
+    """Run `work` and report progress until it ends; an interrupt ends everything at once."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="migrate") as pool:
         future: Future[None] = pool.submit(work.run)
         plan: PlanSummary | None = None
-        while wait([future], timeout=_REFRESH_SECONDS).not_done:
-            plan = plan or log.summary()
-            if progress is not None:
+        try:
+            while wait([future], timeout=_REFRESH_SECONDS).not_done:
+                plan = plan or log.summary()
                 log.refresh()
-                progress(status_of(log, migration, plan))
+                if work.asked_to_stop(log):
+                    request_stop()  # it may wait where it does not look
+                if progress is not None:
+                    progress(status_of(log, migration, plan))
+        except KeyboardInterrupt:
+            _leave_at_once()
     future.result()
+
+
+def _leave_at_once() -> NoReturn:
+    """End this process and its workers without a word: the user asked twice, and a call may hang for minutes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    if os.isatty(_STDERR):
+        os.write(_STDERR, _SHOW_CURSOR)
+    os._exit(Stopped.exit_code)
 
 
 @contextlib.contextmanager
@@ -196,21 +256,3 @@ def _at_work(instance: dg.DagsterInstance, migration_id: str) -> Iterator[None]:
         yield
     finally:
         lease.release()
-
-
-def _check_workers(migration: Migration, workers: int | None) -> None:
-    """Refuse workers that would fight over a folder.
-
-    Raises:
-        ConfigurationError: more than one worker and an embedded database.
-    """
-    wanted = workers if workers is not None else migration.transfer.workers
-    if wanted in ("auto", 1):
-        return
-    for side in (migration.source, migration.target):
-        if databases.capabilities_of(side.type, embedded=side.embedded).single_process:
-            raise ConfigurationError(
-                f"{wanted} workers were asked for, but '{side.path}' is an embedded {side.type} that one process "
-                "at a time may open; use 1 worker"
-            )
-    raise ConfigurationError(f"{wanted} workers were asked for; this version moves with 1")

@@ -13,6 +13,7 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Refusal
 from vectormigrate_dagster.databases.base import Source
 from vectormigrate_dagster.defs import dead_runs
+from vectormigrate_dagster.defs import recorder as recorder_module
 from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job, plan_job
@@ -26,6 +27,7 @@ from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.migrate import migrate
 from vectormigrate_dagster.services.runs import run_job
+from vectormigrate_dagster.transfer import Throttle
 from vectormigrate_dagster_tests.harness import ID, Workplace
 
 ONE, TWO, THREE = (Refusal(id=str(n), reason="it is 'odd'\n", scope=None) for n in range(3))
@@ -85,7 +87,8 @@ def test_h18_a_scan_that_misses_records_is_not_complete(place: Workplace, monkey
 
     def missing_a_few(self: Source, *arguments: object, **named: object):  # type: ignore[no-untyped-def]
         for batch in scan(self, *arguments, **named):  # type: ignore[arg-type]
-            yield batch.take([row for row, number in enumerate(batch.ids.to_pylist()) if int(str(number)) % 40])
+            if kept := [row for row, number in enumerate(batch.ids.to_pylist()) if int(str(number)) % 40]:
+                yield batch.take(kept)
 
     monkeypatch.setattr(Source, "scan", missing_a_few)
     with pytest.raises(ValidationFailed, match="the source holds 300 records, 293 were accounted for"):
@@ -119,6 +122,21 @@ def test_a_stop_between_two_ops_of_a_run_is_not_lost(
         for made in (run, later)
     }
     assert stops == {run.run_id: True, later.run_id: False}
+
+
+def test_stop_and_throttle_are_noticed_without_a_checkpoint(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, throttle = planned.require_plan(), Throttle()
+    run = instance.create_run_for_job(load_job(migration))
+    state = PartitionState(plan=plan.digest, state="loading", run_id=run.run_id)
+    recorder = Recorder(planned, plan.splits[0].key, state, throttle=throttle)
+    assert not recorder.should_stop()
+    asked = Control(stop_requested_at=now(), rate_limit=5.0, rate_limit_set=True)
+    MigrationLog(instance, ID).record(CONTROL, asked)  # as another process does
+    monkeypatch.setattr(recorder_module, "_LOOK_SECONDS", 0.0)
+    assert recorder.should_stop()
+    assert throttle.rate.rate == 5.0
 
 
 def test_stop_ends_what_continues_by_itself(planned: MigrationLog) -> None:

@@ -25,7 +25,7 @@ from vectormigrate_dagster_tests.harness import ID, NOTHING, Records, Workplace,
 FOREIGN = Batch(
     ids=IdColumn.of(IdKind.I64, [5, 9999]),
     vectors={"embedding": Dense(np.full((2, 16), 7, dtype=np.float32))},
-    payloads=[{"number": None, "whose": "somebody else's"}] * 2,
+    payloads=[{"number": 0, "whose": "somebody else's"}] * 2,
 )
 
 
