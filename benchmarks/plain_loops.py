@@ -1,0 +1,64 @@
+"""The loops that one would write with the official clients, as a script: what `benchmarks.transfer` compares us with.
+
+    python -m benchmarks.plain_loops milvus SOURCE_URL SOURCE_COLLECTION TARGET_URL TARGET_COLLECTION
+
+They read a page, write it, and read the next: no retry, no check, no way to go on after an error. The target must be
+there. Keys come from MILVUS_TOKEN and QDRANT_API_KEY. Prints records, and seconds from first read to last write.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+PAGE = 1000
+
+
+def milvus(source_url: str, source: str, target_url: str, target: str) -> tuple[int, float]:
+    """Read by `query_iterator`, write by `upsert`."""
+    from pymilvus import MilvusClient  # noqa: PLC0415  # its start counts, and only its own
+
+    token = os.environ.get("MILVUS_TOKEN", "")
+    reader, writer = MilvusClient(source_url, token=token), MilvusClient(target_url, token=token)
+    moved, began = 0, time.perf_counter()
+    pages = reader.query_iterator(source, batch_size=PAGE, output_fields=["*"])
+    while rows := pages.next():
+        writer.upsert(target, rows)
+        moved += len(rows)
+    pages.close()
+    return moved, time.perf_counter() - began
+
+
+def qdrant(source_url: str, source: str, target_url: str, target: str) -> tuple[int, float]:
+    """Read by `scroll`, write by `upsert`; over gRPC if the addresses are `URL,GRPC_PORT`."""
+    from qdrant_client import QdrantClient, models  # noqa: PLC0415  # its start counts, and only its own
+
+    def client(address: str) -> QdrantClient:
+        url, _, port = address.partition(",")
+        key = os.environ.get("QDRANT_API_KEY")
+        return QdrantClient(url=url, grpc_port=int(port or 6334), prefer_grpc=bool(port), api_key=key, timeout=60)
+
+    reader, writer = client(source_url), client(target_url)
+    moved, offset, began = 0, None, time.perf_counter()
+    while True:
+        records, offset = reader.scroll(source, limit=PAGE, offset=offset, with_payload=True, with_vectors=True)
+        points = [
+            models.PointStruct(id=record.id, vector=record.vector or {}, payload=record.payload) for record in records
+        ]
+        if points:
+            writer.upsert(target, points, wait=True)
+        moved += len(points)
+        if offset is None:
+            return moved, time.perf_counter() - began
+
+
+def main() -> None:
+    """Run one loop and print what it did."""
+    name, *addresses = sys.argv[1:]
+    moved, seconds = {"milvus": milvus, "qdrant": qdrant}[name](*addresses)
+    sys.stdout.write(f"{moved} {seconds}\n")
+
+
+if __name__ == "__main__":
+    main()
