@@ -6,7 +6,8 @@
 Both move the same collection between the same servers, in turn, each into a new collection that is counted and dropped
 after. Both are child processes. "whole" is from the start of the process to its end: for `migrate` that is planning,
 profiling a sample, making the target, loading, reading samples back, and counting both sides; for the loop making the
-target and the import of its client. The index is FLAT, so that the server's time goes into moving records.
+target and the import of its client. Milvus' index is AUTOINDEX on both sides, which the server builds while records
+arrive; with `--index FLAT` all of its time goes into moving records.
 "load" is from the first read to the last write for the loop; for `migrate` it is from the moment that the first
 partition is begun to the moment that the last one is done, with making the target and reading samples back in it.
 
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--partition-records", type=int, help="records of a partition; auto if not given")
     parser.add_argument("--databases", default="milvus,qdrant")
+    parser.add_argument("--index", default="AUTOINDEX", help="of Milvus' collections")
     asked = parser.parse_args()
     records = Records.of(asked.records, asked.dim)
     transfer = {"workers": asked.workers, "partition_records": asked.partition_records or "auto"}
@@ -91,15 +93,17 @@ def main() -> None:
     table.title = f"{len(records):,} records of {records.dim} dimensions, {asked.workers} worker(s), medians"
     for name in asked.databases.split(","):
         with tempfile.TemporaryDirectory() as folder, SERVERS[name](Path(folder)) as sides:
-            add_rows(table, sides, len(records), measure(Path(folder), sides, records, transfer, asked.repeat))
+            add_rows(table, sides, len(records), measure(Path(folder), sides, records, transfer, asked))
     CONSOLE.print(table)
 
 
-def measure(folder: Path, sides: Sides, records: Records, transfer: Transfer, repeat: int) -> dict[str, Measured]:
+def measure(
+    folder: Path, sides: Sides, records: Records, transfer: Transfer, asked: argparse.Namespace
+) -> dict[str, Measured]:
     """Move the records by each way in turn, and leave nothing behind."""
-    fill(sides.source, records)
+    fill(sides.source, records, index=asked.index)
     try:
-        return alternate(folder, sides, len(records), transfer, repeat)
+        return alternate(folder, sides, len(records), transfer, asked.repeat)
     finally:
         for side in (sides.source, sides.target):
             with databases.open_target(side) as left:

@@ -95,21 +95,21 @@ def side_of(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def schema(type: str, dim: int = DIM) -> CollectionSchema:
+def schema(type: str, dim: int = DIM, *, index: str = "FLAT") -> CollectionSchema:
     """A schema that every database holds exactly."""
     vector = VectorSchema(name="embedding", dim=dim, metric=Metric.EUCLIDEAN)
     if databases.capabilities_of(type, embedded=True).declared_fields:
         ids = IdSchema(kinds=(IdKind.I64,), field="id")
-        # Any other index keeps a server busy for minutes after the last write.
-        vector = vector.model_copy(update={"index": IndexSpec(type="FLAT")})
+        # Any index but FLAT keeps a server busy for minutes after the last write.
+        vector = vector.model_copy(update={"index": IndexSpec(type=index)})
         fields = (FieldSchema(name="number", type=FieldType.INT64, declared=True, nullable=False),)
         return CollectionSchema(name=COLLECTION, ids=ids, vectors=(vector,), fields=fields)
     return CollectionSchema(name=COLLECTION, ids=IdSchema(kinds=(IdKind.U64, IdKind.UUID)), vectors=(vector,))
 
 
-def fill(endpoint: Endpoint, records: Records) -> None:
+def fill(endpoint: Endpoint, records: Records, *, index: str = "FLAT") -> None:
     """Make a source, in an order that is not that of its ids."""
-    made = schema(endpoint.type, records.dim)
+    made = schema(endpoint.type, records.dim, index=index)
     order = np.random.default_rng(1).permutation(len(records))
     with databases.open_target(endpoint) as database:
         database.create(made)
