@@ -95,7 +95,7 @@ def test_clients_are_imported_in_their_own_module_and_only_when_needed(file: Pat
 
     for client in used:
         assert room_of(file) == "databases", f"'{client}' outside databases/"
-        assert file.stem.startswith(CLIENTS[client]), f"'{client}' belongs into databases/{CLIENTS[client]}*.py"
+        assert file.parent.name == CLIENTS[client], f"'{client}' belongs into databases/{CLIENTS[client]}/"
     assert not {module.split(".")[0] for module in imports(at_import_time(tree))} & set(CLIENTS)
 
 

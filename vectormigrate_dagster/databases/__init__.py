@@ -1,4 +1,4 @@
-"""One module per database behind one contract. This is the only place that knows their names.
+"""One package per database behind one contract. This is the only place that knows their names.
 
 Importing this package is quick: the contract, with Arrow and numpy, is imported when it is first asked for.
 """
@@ -79,7 +79,7 @@ def options_of(type: str) -> type[Options]:
 
 
 def _class_of(type: str) -> type[Database]:
-    module = import_module(f"vectormigrate_dagster.databases.{_known(type)}")
+    module = import_module(f"vectormigrate_dagster.databases.{_known(type)}.database")
     return getattr(module, _CLASSES[type])  # type: ignore[no-any-return]  # the test of the contract looks at each
 
 

@@ -21,6 +21,7 @@ class Capabilities:
         id_kinds: kinds of id it stores natively.
         mixed_id_kinds: one collection may hold several kinds at once (Qdrant).
         id_max_bytes: longest text id in UTF-8 bytes.
+        id_pattern: regular expression that a whole text id has to match; None is any text.
         ids_are_unique_per_scope: the same id may occur in two scopes.
         metrics: per vector kind, what it can compare with.
         elements: what components of dense vectors it stores.
@@ -29,6 +30,8 @@ class Capabilities:
         missing_vectors: a record may lack a vector.
         max_vectors: vectors per record; None is unlimited.
         max_dim: components of a dense vector.
+        max_nonzeros: entries of a sparse vector; None is unlimited.
+        zero_vectors: a dense vector of zeros only is stored rather than refused.
         normalises_cosine: cosine vectors come back with unit norm; the original norm is lost.
         sparse_non_negative: sparse weights below zero are refused.
         accepts_nan: a NaN or infinite component is stored rather than refused.
@@ -39,6 +42,9 @@ class Capabilities:
         field_name_pattern: regular expression of a declared field's name; None is any.
         reserved_keys: payload keys that cannot be stored under that name.
         payload_types: JSON types a payload value may have (null, bool, int, float, text, list, object).
+        list_elements: JSON types that the elements of a list may have; None is any, in any mixture.
+        key_pattern: regular expression that the whole key of an undeclared value has to match; None is any.
+        numbers_are_floats: ints come back as floats (Pinecone); without it, 1 and 1.0 stay apart.
         max_text_bytes: longest text value.
         max_payload_bytes: whole payload of a record.
         min_int, max_int: integers that survive exactly.
@@ -60,6 +66,7 @@ class Capabilities:
     id_kinds: tuple[IdKind, ...]
     mixed_id_kinds: bool = False
     id_max_bytes: int | None = None
+    id_pattern: str | None = None
     ids_are_unique_per_scope: bool = False
     metrics: dict[VectorKind, tuple[Metric, ...]]
     elements: tuple[Element, ...]
@@ -68,6 +75,8 @@ class Capabilities:
     missing_vectors: bool
     max_vectors: int | None = None
     max_dim: int
+    max_nonzeros: int | None = None
+    zero_vectors: bool = True
     normalises_cosine: bool = False
     sparse_non_negative: bool = False
     accepts_nan: bool = False
@@ -78,6 +87,9 @@ class Capabilities:
     field_name_pattern: str | None = None
     reserved_keys: tuple[str, ...] = ()
     payload_types: frozenset[str] = frozenset({"null", "bool", "int", "float", "text", "list", "object"})
+    list_elements: frozenset[str] | None = None
+    key_pattern: str | None = None
+    numbers_are_floats: bool = False
     max_text_bytes: int | None = None
     max_payload_bytes: int | None = None
     min_int: int = -(2**63)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Database, Endpoint, capabilities_of, open_target
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
-from vectormigrate_dagster.databases.milvus_records import UNREADABLE
+from vectormigrate_dagster.databases.milvus.records import UNREADABLE
 from vectormigrate_dagster.model import (
     Batch,
     Capabilities,

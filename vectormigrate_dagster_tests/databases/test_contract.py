@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vectormigrate_dagster.databases import Database, Source, open_source, qdrant_grpc
-from vectormigrate_dagster.databases.qdrant_records import Page
+from vectormigrate_dagster.databases import Database, Source, open_source
+from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
+from vectormigrate_dagster.databases.qdrant.records import Page
 from vectormigrate_dagster.errors import BrokenScan, InvalidRecord, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,

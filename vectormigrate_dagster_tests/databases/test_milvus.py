@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pymilvus.exceptions import DataNotMatchException, MilvusException, ParamError
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
-from vectormigrate_dagster.databases.milvus_records import between, literal
+from vectormigrate_dagster.databases.milvus.records import between, literal
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     DatabaseError,

@@ -13,10 +13,11 @@ from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
-from vectormigrate_dagster.databases import Endpoint, milvus_loading
-from vectormigrate_dagster.databases.milvus import Milvus
-from vectormigrate_dagster.databases.milvus_loading import Loading
-from vectormigrate_dagster.databases.milvus_messages import batch_of_message, column_of_message
+from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.databases.milvus import loading
+from vectormigrate_dagster.databases.milvus.database import Milvus
+from vectormigrate_dagster.databases.milvus.loading import Loading
+from vectormigrate_dagster.databases.milvus.messages import batch_of_message, column_of_message
 from vectormigrate_dagster.errors import DatabaseError, Unavailable
 from vectormigrate_dagster.model import (
     CollectionSchema,
@@ -156,7 +157,7 @@ def test_h26_an_empty_page_is_asked_for_again_even_if_somebody_has_loaded_it_mea
 def test_h26_a_collection_that_is_released_again_and_again_is_not_called_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(*[LoadState.Loaded, LoadState.NotLoad] * 20)
     server.states.insert(0, LoadState.Loaded)
-    monkeypatch.setattr(milvus_loading.Loading, "_wait", lambda *_, **__: None)
+    monkeypatch.setattr(loading.Loading, "_wait", lambda *_, **__: None)
     database = on(monkeypatch, server, *[reply([])] * 30)
     with pytest.raises(Unavailable, match="again and again"):
         list(database.scan(WHOLE))
@@ -203,7 +204,7 @@ def test_h26_many_threads_load_a_collection_once(monkeypatch: pytest.MonkeyPatch
         return answer
 
     monkeypatch.setattr(server, "get_load_state", slow)
-    monkeypatch.setattr("vectormigrate_dagster.databases.milvus_connection.Loading", Counted)
+    monkeypatch.setattr("vectormigrate_dagster.databases.milvus.connection.Loading", Counted)
     database = on(monkeypatch, server, *[reply([7])] * 8)
 
     def fetch(_: int) -> int:
@@ -218,9 +219,9 @@ def test_h26_many_threads_load_a_collection_once(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_load_is_waited_for_as_long_as_it_makes_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(milvus_loading, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(loading, "_POLL_SECONDS", 0)
     clock = iter(range(0, 100_000, 200))
-    monkeypatch.setattr(milvus_loading.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(loading.time, "monotonic", lambda: next(clock))
     server = Server(LoadState.NotLoad, *range(0, 100, 5), LoadState.Loaded)
     Loading("things", 60).ensure(server)  # 20 answers, 200 seconds apart
     with pytest.raises(Unavailable, match=r"stands at 40 % .* for 300 s"):

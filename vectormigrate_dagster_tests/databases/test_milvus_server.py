@@ -24,9 +24,9 @@ from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import Database, Endpoint, Source, keep_open, open_source, open_target
 from vectormigrate_dagster.databases.columns import joined
 from vectormigrate_dagster.databases.endpoint import MilvusOptions
-from vectormigrate_dagster.databases.milvus_capabilities import of_version, require_version, version_of
-from vectormigrate_dagster.databases.milvus_quantiles import quantiles
-from vectormigrate_dagster.databases.milvus_records import UNREADABLE
+from vectormigrate_dagster.databases.milvus.capabilities import of_version, require_version, version_of
+from vectormigrate_dagster.databases.milvus.quantiles import quantiles
+from vectormigrate_dagster.databases.milvus.records import UNREADABLE
 from vectormigrate_dagster.databases.pages import TARGET_BYTES, PageSize
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
-from vectormigrate_dagster.databases.milvus_values import misfits
+from vectormigrate_dagster.databases.milvus.values import misfits
 from vectormigrate_dagster.model import (
     Batch,
     CollectionSchema,

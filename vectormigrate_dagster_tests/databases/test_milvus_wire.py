@@ -22,8 +22,8 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
 from vectormigrate_dagster.databases.columns import joined
-from vectormigrate_dagster.databases.milvus_messages import batch_of_message, upsert_of_rows
-from vectormigrate_dagster.databases.milvus_wire import grpc_target
+from vectormigrate_dagster.databases.milvus.messages import batch_of_message, upsert_of_rows
+from vectormigrate_dagster.databases.milvus.wire import grpc_target
 from vectormigrate_dagster.errors import InvalidRecord, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,

@@ -16,9 +16,9 @@ from vectormigrate_dagster.databases import (
     capabilities_of,
     open_source,
     open_target,
-    qdrant_limits,
 )
 from vectormigrate_dagster.databases.base import Source
+from vectormigrate_dagster.databases.qdrant import limits as limits_of_requests
 from vectormigrate_dagster.errors import (
     InvalidRecord,
     Throttled,
@@ -80,13 +80,13 @@ def test_requests_are_bounded_and_lose_nothing(lengths: list[int], text: bool) -
         {"": Dense(np.ones((len(lengths), 3), np.float32))},
         payloads,
     )
-    limits = qdrant_limits.Limits.of(schema(), capabilities_of("qdrant"))
+    limits = limits_of_requests.Limits.of(schema(), capabilities_of("qdrant"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qdrant_limits, "REQUEST_BYTES", 500)
-        sent = list(qdrant_limits.requests(batch, limits, text=text))
+        patch.setattr(limits_of_requests, "REQUEST_BYTES", 500)
+        sent = list(limits_of_requests.requests(batch, limits, text=text))
     assert [value for piece in sent for value in piece.ids.to_pylist()] == list(range(len(lengths)))
     assert [row for piece in sent for row in piece.payloads] == payloads
-    assert all(len(piece) == 1 or sum(qdrant_limits._record_bytes(piece, text=text)) <= 500 for piece in sent)
+    assert all(len(piece) == 1 or sum(limits_of_requests._record_bytes(piece, text=text)) <= 500 for piece in sent)
 
 
 def test_a_batch_above_the_request_limit_is_sent_in_pieces(transport: str) -> None:

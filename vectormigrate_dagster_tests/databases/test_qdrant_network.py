@@ -21,9 +21,9 @@ from vectormigrate_dagster.databases import (
     Endpoint,
     open_source,
     open_target,
-    qdrant_errors,
 )
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster.databases.qdrant import errors as qdrant_errors
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     ConfigurationError,

@@ -23,11 +23,11 @@ from vectormigrate_dagster.databases import (
     capabilities_of,
     open_source,
     open_target,
-    qdrant,
-    qdrant_grpc,
 )
-from vectormigrate_dagster.databases.qdrant_capabilities import at, missing, version_of
-from vectormigrate_dagster.databases.qdrant_scopes import scope_of, shard_key_of
+from vectormigrate_dagster.databases.qdrant import database as qdrant_database
+from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
+from vectormigrate_dagster.databases.qdrant.capabilities import at, missing, version_of
+from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
 from vectormigrate_dagster.errors import (
     DatabaseError,
     NotFound,
@@ -346,7 +346,7 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], list[Any]]] = {
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("version", ["1.19.0", "1.18.2"])
 def test_plans_are_even_and_cheap(distribution: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vectormigrate_dagster.databases.qdrant_plan._SAMPLE_AT_LEAST", 500)
+    monkeypatch.setattr("vectormigrate_dagster.databases.qdrant.plan._SAMPLE_AT_LEAST", 500)
     ids = DISTRIBUTIONS[distribution](np.random.default_rng(1), 2000)
     with (
         QdrantStandIn(Settings(version=version)) as server,
@@ -405,7 +405,7 @@ def test_the_end_of_a_load_goes_on_while_the_index_is_built(faulty: Database, mo
         done.append(answer := next(told))
         return answer
 
-    monkeypatch.setattr(qdrant, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(qdrant_database, "_POLL_SECONDS", 0)
     monkeypatch.setattr(client, "get_collection", get)
     monkeypatch.setattr(client, "update_collection", lambda name, **settings: done.append((name, settings)))
     faulty.finish_bulk_load()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vectormigrate_dagster.databases.milvus_capabilities import of_version, require_version
+from vectormigrate_dagster.databases.milvus.capabilities import of_version, require_version
 from vectormigrate_dagster.errors import ConfigurationError, SchemaMismatch
 from vectormigrate_dagster.mapping.keys import KeyRules, shadow, unshadow
 from vectormigrate_dagster.mapping.records import RecordMapper

@@ -32,7 +32,7 @@ from pymilvus import MilvusClient
 
 from vectormigrate_dagster.databases import Endpoint, open_source
 from vectormigrate_dagster.databases.endpoint import MilvusOptions
-from vectormigrate_dagster.databases.milvus_capabilities import of_version
+from vectormigrate_dagster.databases.milvus.capabilities import of_version
 from vectormigrate_dagster.model import Capabilities
 from vectormigrate_dagster_tests.servers.proxy import HOST, TcpProxy
 

@@ -11,7 +11,7 @@ import pytest
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.databases.milvus import Milvus
+from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.errors import ConfigurationError
 from vectormigrate_dagster.model import Batch, Dense, IdColumn
 from vectormigrate_dagster.services.context import Context

@@ -1,6 +1,6 @@
 """Qdrant's points as columns, and back, in the form of the client's gRPC messages.
 
-The same functions as in `qdrant_records`. Vectors go from arrays into messages and back as bytes, see `protobuf`.
+The same functions as in `records`. Vectors go from arrays into messages and back as bytes, see `protobuf`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from vectormigrate_dagster.databases.columns import (
     sparse_rows,
 )
 from vectormigrate_dagster.databases.protobuf import floats_of, set_floats
-from vectormigrate_dagster.databases.qdrant_records import Page, id_of, point_id
-from vectormigrate_dagster.databases.qdrant_scopes import ShardKey
+from vectormigrate_dagster.databases.qdrant.records import Page, id_of, point_id
+from vectormigrate_dagster.databases.qdrant.scopes import ShardKey
 from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.model import (
     Batch,

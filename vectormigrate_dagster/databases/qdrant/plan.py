@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from vectormigrate_dagster.databases.qdrant_capabilities import SAMPLES, SLICES, Version
-from vectormigrate_dagster.databases.qdrant_records import cut, id_of, kind_of
-from vectormigrate_dagster.databases.qdrant_scopes import shard_key_of
+from vectormigrate_dagster.databases.qdrant.capabilities import SAMPLES, SLICES, Version
+from vectormigrate_dagster.databases.qdrant.records import cut, id_of, kind_of
+from vectormigrate_dagster.databases.qdrant.scopes import shard_key_of
 from vectormigrate_dagster.model import Id, IdKind, Split
 
 _SAMPLE_PER_SPLIT = 20

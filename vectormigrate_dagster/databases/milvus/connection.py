@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from vectormigrate_dagster.databases.endpoint import Endpoint, MilvusOptions
-from vectormigrate_dagster.databases.milvus_capabilities import EMBEDDED, SERVER, of_version, version_of
-from vectormigrate_dagster.databases.milvus_errors import MilvusErrors, is_too_large
-from vectormigrate_dagster.databases.milvus_folder import ENGINE, client_of
-from vectormigrate_dagster.databases.milvus_loading import Loading
-from vectormigrate_dagster.databases.milvus_messages import batch_of_message, column_of_message, is_empty
-from vectormigrate_dagster.databases.milvus_records import batch_of
-from vectormigrate_dagster.databases.milvus_schema import DEFAULT_PARTITION
-from vectormigrate_dagster.databases.milvus_wire import Wire, tls_settings
+from vectormigrate_dagster.databases.milvus.capabilities import EMBEDDED, SERVER, of_version, version_of
+from vectormigrate_dagster.databases.milvus.errors import MilvusErrors, is_too_large
+from vectormigrate_dagster.databases.milvus.folder import ENGINE, client_of
+from vectormigrate_dagster.databases.milvus.loading import Loading
+from vectormigrate_dagster.databases.milvus.messages import batch_of_message, column_of_message, is_empty
+from vectormigrate_dagster.databases.milvus.records import batch_of
+from vectormigrate_dagster.databases.milvus.schema import DEFAULT_PARTITION
+from vectormigrate_dagster.databases.milvus.wire import Wire, tls_settings
 from vectormigrate_dagster.databases.pages import PageSize
 from vectormigrate_dagster.errors import DatabaseError, NotFound, Unavailable
 from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema
@@ -35,7 +35,7 @@ ONCE = {"retry_on_rate_limit": False}
 class MilvusConnection(MilvusErrors):
     """A Milvus collection, as far as asking for records goes.
 
-    A server is asked for records by messages of its protocol (`milvus_wire`), for everything else through the official
+    A server is asked for records by messages of its protocol (`wire`), for everything else through the official
     client; so is a folder of Milvus Lite for everything.
     """
 

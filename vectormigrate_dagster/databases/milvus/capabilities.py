@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vectormigrate_dagster.databases.milvus_schema import MAX_TEXT_BYTES
+from vectormigrate_dagster.databases.milvus.schema import MAX_TEXT_BYTES
 from vectormigrate_dagster.errors import SchemaMismatch
 from vectormigrate_dagster.model import (
     Capabilities,

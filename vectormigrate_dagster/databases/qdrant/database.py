@@ -16,26 +16,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vectormigrate_dagster.databases import qdrant_errors, qdrant_grpc, qdrant_records
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
 from vectormigrate_dagster.databases.client import Doing
 from vectormigrate_dagster.databases.columns import beginning, found, pieces, require_elements
 from vectormigrate_dagster.databases.endpoint import Endpoint
 from vectormigrate_dagster.databases.pages import PageSize
-from vectormigrate_dagster.databases.qdrant_capabilities import LISTS_SHARD_KEYS, METADATA
-from vectormigrate_dagster.databases.qdrant_connection import QdrantConnection
-from vectormigrate_dagster.databases.qdrant_folder import large_folder_is_no_news, vectors_kept
-from vectormigrate_dagster.databases.qdrant_limits import Limits, requests, require_storable
-from vectormigrate_dagster.databases.qdrant_plan import plan_scope
-from vectormigrate_dagster.databases.qdrant_records import (
+from vectormigrate_dagster.databases.qdrant import errors, grpc, records
+from vectormigrate_dagster.databases.qdrant.capabilities import LISTS_SHARD_KEYS, METADATA
+from vectormigrate_dagster.databases.qdrant.connection import QdrantConnection
+from vectormigrate_dagster.databases.qdrant.folder import large_folder_is_no_news, vectors_kept
+from vectormigrate_dagster.databases.qdrant.limits import Limits, requests, require_storable
+from vectormigrate_dagster.databases.qdrant.plan import plan_scope
+from vectormigrate_dagster.databases.qdrant.records import (
     belongs,
     check_order,
     first_after,
     id_column,
     id_of,
 )
-from vectormigrate_dagster.databases.qdrant_schema import creation, later, payload_index, read_schema
-from vectormigrate_dagster.databases.qdrant_scopes import scope_of, shard_key_of
+from vectormigrate_dagster.databases.qdrant.schema import creation, later, payload_index, read_schema
+from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
 from vectormigrate_dagster.errors import (
     DatabaseError,
     SchemaMismatch,
@@ -104,7 +104,7 @@ class Qdrant(QdrantConnection):
             return int(client.count(self._name, exact=True, shard_key_selector=shard_key_of(scope)).count)
 
     def scopes(self) -> list[str]:
-        """See `Database.scopes`: shard keys, as `qdrant_scopes` writes them."""
+        """See `Database.scopes`: shard keys, as `scopes` writes them."""
         if self.describe().scope is not ScopeKind.SHARD_KEY:
             return []
         self.probe()
@@ -117,7 +117,7 @@ class Qdrant(QdrantConnection):
         return sorted({scope_of(key) for key in keys if key is not None})
 
     def plan_splits(self, target_records: int, scopes: Sequence[str] | None = None) -> list[Split]:
-        """See `Database.plan_splits`; cuts at quantiles of a sample of ids, see `qdrant_plan`."""
+        """See `Database.plan_splits`; cuts at quantiles of a sample of ids, see `plan`."""
         self.probe()
         divided: Sequence[str | None] = self.scopes() if scopes is None else scopes
         splits: list[Split] = []
@@ -262,7 +262,7 @@ class Qdrant(QdrantConnection):
     @property
     def _wire(self) -> ModuleType:
         """Which of two modules with the same functions reads and writes points."""
-        return qdrant_records if self.endpoint.embedded or self._speaks_json else qdrant_grpc
+        return records if self.endpoint.embedded or self._speaks_json else grpc
 
     def _limits(self) -> Limits:
         """What the collection allows in one request, read once."""
@@ -275,17 +275,17 @@ class Qdrant(QdrantConnection):
         self._limits_read = None
         self._scopes_known = frozenset()
 
-    def _page(self, split: Split, start: Id, size: PageSize) -> qdrant_records.Page:
+    def _page(self, split: Split, start: Id, size: PageSize) -> records.Page:
         """A page of records; `size` shrinks if that is too much for one answer."""
         while True:
             limit = min(size.records, self._limits().page)
             try:
                 with self._client("read") as client:
                     key = shard_key_of(split.scope)
-                    page: qdrant_records.Page = self._wire.scroll(client, self._name, start=start, limit=limit, key=key)
+                    page: records.Page = self._wire.scroll(client, self._name, start=start, limit=limit, key=key)
                     return page
             except Unavailable as error:
-                if not (qdrant_errors.is_too_large(error) and size.shrink()):
+                if not (errors.is_too_large(error) and size.shrink()):
                     raise
 
     def _undisturbed(self, client: Any) -> AbstractContextManager[None]:
@@ -314,6 +314,6 @@ class Qdrant(QdrantConnection):
 
     def _translate(self, error: Exception, doing: Doing) -> DatabaseError:
         translated = super()._translate(error, doing)
-        if qdrant_errors.is_strict(translated):
+        if errors.is_strict(translated):
             self._limits_read = None  # it was set since we read it
         return translated

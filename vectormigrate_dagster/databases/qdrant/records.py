@@ -1,6 +1,6 @@
 """Qdrant's points as columns, and back, in the form of the client's models (REST and the embedded mode).
 
-`qdrant_grpc` has the same functions for gRPC: `scroll`, `retrieve`, `batch_of`, `upsert`, `delete`.
+`grpc` has the same functions for gRPC: `scroll`, `retrieve`, `batch_of`, `upsert`, `delete`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vectormigrate_dagster.databases.columns import (
     sparse_column,
     sparse_rows,
 )
-from vectormigrate_dagster.databases.qdrant_scopes import ShardKey
+from vectormigrate_dagster.databases.qdrant.scopes import ShardKey
 from vectormigrate_dagster.model import (
     Batch,
     Element,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vectormigrate_dagster.databases import qdrant_errors
 from vectormigrate_dagster.databases.client import ClientDatabase, Doing
 from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS, Endpoint, QdrantOptions
-from vectormigrate_dagster.databases.qdrant_capabilities import EMBEDDED, SERVER, Version, at, missing, version_of
-from vectormigrate_dagster.databases.qdrant_folder import ENGINE
+from vectormigrate_dagster.databases.qdrant import errors
+from vectormigrate_dagster.databases.qdrant.capabilities import EMBEDDED, SERVER, Version, at, missing, version_of
+from vectormigrate_dagster.databases.qdrant.folder import ENGINE
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -92,7 +92,7 @@ class QdrantConnection(ClientDatabase):
             raise Unavailable(f"{self.endpoint} has not applied a change yet (status '{status}'); it is sent again")
 
     def _translate(self, error: Exception, doing: Doing) -> DatabaseError:
-        return qdrant_errors.translate(
+        return errors.translate(
             error,
             self.endpoint,
             doing,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from vectormigrate_dagster.databases.qdrant_schema import PAYLOAD_INDEXES, SETTINGS
+from vectormigrate_dagster.databases.qdrant.schema import PAYLOAD_INDEXES, SETTINGS
 from vectormigrate_dagster.model import (
     Capabilities,
     CollectionSchema,

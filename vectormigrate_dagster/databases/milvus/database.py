@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined, pieces, require_elements
-from vectormigrate_dagster.databases.milvus_capabilities import (
+from vectormigrate_dagster.databases.milvus.capabilities import (
     require_version,
     version_of,
 )
-from vectormigrate_dagster.databases.milvus_connection import ONCE, MilvusConnection
-from vectormigrate_dagster.databases.milvus_messages import upsert_of_rows
-from vectormigrate_dagster.databases.milvus_quantiles import quantiles
-from vectormigrate_dagster.databases.milvus_records import (
+from vectormigrate_dagster.databases.milvus.connection import ONCE, MilvusConnection
+from vectormigrate_dagster.databases.milvus.messages import upsert_of_rows
+from vectormigrate_dagster.databases.milvus.quantiles import quantiles
+from vectormigrate_dagster.databases.milvus.records import (
     UNREADABLE,
     among,
     anything,
@@ -32,7 +32,7 @@ from vectormigrate_dagster.databases.milvus_records import (
     require_fit,
     rows_of,
 )
-from vectormigrate_dagster.databases.milvus_schema import creation, read_schema
+from vectormigrate_dagster.databases.milvus.schema import creation, read_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,
@@ -118,7 +118,7 @@ class Milvus(MilvusConnection):
             return sorted(client.list_partitions(self._name, timeout=self._timeout))
 
     def plan_splits(self, target_records: int, scopes: Sequence[str] | None = None) -> list[Split]:
-        """See `Database.plan_splits`; what it asks for is in `milvus_quantiles`."""
+        """See `Database.plan_splits`; what it asks for is in `quantiles`."""
         divided: Sequence[str | None] = self.scopes() if scopes is None else scopes
         return [split for scope in divided or [None] for split in self._plan(target_records, scope)]
 
@@ -321,7 +321,7 @@ class Milvus(MilvusConnection):
 
 
 class _Ids:
-    """A scope's ids at one time, as `milvus_quantiles` asks for them."""
+    """A scope's ids at one time, as `quantiles` asks for them."""
 
     def __init__(self, database: Milvus, scope: str | None) -> None:
         self._database, self._scope = database, scope

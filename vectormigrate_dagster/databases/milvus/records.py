@@ -14,7 +14,7 @@ from vectormigrate_dagster.databases.columns import (
     sparse_column,
     sparse_rows,
 )
-from vectormigrate_dagster.databases.milvus_values import misfits
+from vectormigrate_dagster.databases.milvus.values import misfits
 from vectormigrate_dagster.errors import InvalidRecord
 from vectormigrate_dagster.model import (
     Batch,

@@ -1,0 +1,1 @@
+"""Milvus, as a server and embedded (Milvus Lite)."""

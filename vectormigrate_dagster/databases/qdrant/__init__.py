@@ -1,0 +1,1 @@
+"""Qdrant, as a server over REST or gRPC, and embedded (local mode)."""
