@@ -12,8 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster.databases.endpoint import QdrantOptions, WeaviateOptions
+from vectormigrate_dagster_tests.emulators.pinecone import PineconeServer, PineconeStandIn
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
+from vectormigrate_dagster_tests.emulators.weaviate import WeaviateServer, WeaviateStandIn
 from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, end_children, fill
 from vectormigrate_dagster_tests.servers.milvus import QUICK, Address, MilvusServer, database_of_its_own, given_address
 
@@ -62,6 +64,40 @@ def qdrant_stand_in() -> Iterator[QdrantStandIn]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def pinecone_server() -> Iterator[PineconeServer]:
+    """The Pinecone control plane at PINECONE_HOST, with PINECONE_API_KEY, or else a stand-in; tests share it."""
+    if url := os.environ.get("PINECONE_HOST"):
+        yield PineconeServer(url, os.environ["PINECONE_API_KEY"])
+        return
+    with PineconeStandIn() as server:
+        yield PineconeServer(server.url, server.api_key)
+
+
+@pytest.fixture
+def pinecone_stand_in() -> Iterator[PineconeStandIn]:
+    """A stand-in of the test's own, which may be told to fail, even where PINECONE_HOST names a real server."""
+    with PineconeStandIn() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def weaviate_server() -> Iterator[WeaviateServer]:
+    """The Weaviate server at WEAVIATE_URL and WEAVIATE_GRPC_URL (WEAVIATE_API_KEY), or else a stand-in; shared."""
+    if url := os.environ.get("WEAVIATE_URL"):
+        yield WeaviateServer(url, os.environ["WEAVIATE_GRPC_URL"], os.environ.get("WEAVIATE_API_KEY"))
+        return
+    with WeaviateStandIn() as server:
+        yield WeaviateServer(server.url, server.grpc_url)
+
+
+@pytest.fixture
+def weaviate_stand_in() -> Iterator[WeaviateStandIn]:
+    """A stand-in of the test's own, which may be told to fail, even where WEAVIATE_URL names a real server."""
+    with WeaviateStandIn() as server:
+        yield server
+
+
 Collections = Callable[[str], Endpoint]
 """Makes the endpoint of a new collection whose name begins so."""
 
@@ -80,6 +116,25 @@ def qdrant_collections(qdrant_server: QdrantServer) -> Collections:
     options = QdrantOptions(grpc_url=qdrant_server.grpc_url)
     return lambda name: Endpoint(
         type="qdrant", url=qdrant_server.url, api_key=key, collection=_new(name), options=options
+    )
+
+
+@pytest.fixture(scope="session")
+def pinecone_collections(pinecone_server: PineconeServer) -> Collections:
+    """Indexes of the Pinecone server, whose names are small letters, digits and hyphens."""
+    key = SecretStr(pinecone_server.api_key)
+    return lambda name: Endpoint(
+        type="pinecone", url=pinecone_server.url, api_key=key, collection=_new(name).lower().replace("_", "-")
+    )
+
+
+@pytest.fixture(scope="session")
+def weaviate_collections(weaviate_server: WeaviateServer) -> Collections:
+    """Collections of the Weaviate server, whose names begin with a capital."""
+    key = SecretStr(weaviate_server.api_key) if weaviate_server.api_key else None
+    options = WeaviateOptions(grpc_url=weaviate_server.grpc_url)
+    return lambda name: Endpoint(
+        type="weaviate", url=weaviate_server.url, api_key=key, collection=_new(name.title()), options=options
     )
 
 

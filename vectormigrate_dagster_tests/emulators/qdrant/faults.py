@@ -6,11 +6,12 @@ CreateCollection, GetCollection, ListCollections, ... (`rest.ROUTES` and `grpc_f
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
+from vectormigrate_dagster_tests.emulators import faults
+from vectormigrate_dagster_tests.emulators.faults import ConnectionCut, Faults
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused
 
 What = Literal[
@@ -22,7 +23,7 @@ DISK_FULL = "No space left on device: WAL buffer size exceeds available disk spa
 
 
 @dataclass
-class Fault:
+class Fault(faults.Fault):
     """One thing that goes wrong.
 
     Args:
@@ -30,75 +31,19 @@ class Fault:
             (the connection ends before or after the work was done), `delay`, `wrong_order` (a page of a scroll
             comes with its first and last record exchanged), `fail_when_applied` (an acknowledged change with
             wait=false is lost), `disk_full`.
-        method: the method; "*" for all.
-        nth: the first call that it concerns, from 1 on, counted from when the fault was ordered.
-        times: how many calls it concerns; None for all that follow.
-        retry_after: seconds, for `throttle`; None sends none.
-        seconds: for `delay`.
     """
 
     what: What
-    method: str = "*"
-    nth: int = 1
-    times: int | None = 1
-    retry_after: float | None = None
-    seconds: float = 0.0
-    seen: int = 0
-
-    def concerns(self, method: str) -> bool:
-        """Count a call, and say whether the fault concerns it."""
-        if self.method not in ("*", method):
-            return False
-        self.seen += 1
-        return self.seen >= self.nth and (self.times is None or self.seen < self.nth + self.times)
 
 
-class ConnectionCut(Exception):
-    """The connection shall end here, without an answer."""
-
-
-class Faults:
-    """The faults that are ordered, and how often each method was called."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ordered: list[Fault] = []
-        self._calls: dict[str, int] = {}
-
-    def add(self, fault: Fault) -> None:
-        with self._lock:
-            self._ordered.append(fault)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._ordered.clear()
-            self._calls.clear()
-
-    def calls(self) -> dict[str, int]:
-        """How often each method was called, refused calls among them."""
-        with self._lock:
-            return dict(self._calls)
-
-    def ordered(self) -> list[dict[str, Any]]:
-        """The faults, in the form of JSON."""
-        with self._lock:
-            return [asdict(fault) for fault in self._ordered]
-
-    def of(self, method: str) -> list[Fault]:
-        """Count a call; the faults that concern it."""
-        with self._lock:
-            self._calls[method] = self._calls.get(method, 0) + 1
-            return [fault for fault in self._ordered if fault.concerns(method)]
-
-
-def before(faults: list[Fault]) -> None:
+def before(ordered: list[Fault]) -> None:
     """Do what the faults of a call ask for before the work.
 
     Raises:
         Refused: the call is refused.
         ConnectionCut: the connection ends.
     """
-    for fault in faults:
+    for fault in ordered:
         match fault.what:
             case "delay":
                 time.sleep(fault.seconds)
@@ -112,15 +57,18 @@ def before(faults: list[Fault]) -> None:
                 raise ConnectionCut
 
 
-def after(faults: list[Fault]) -> None:
+def after(ordered: list[Fault]) -> None:
     """Do what the faults of a call ask for after the work.
 
     Raises:
         ConnectionCut: the connection ends.
     """
-    if any(fault.what == "reset_after" for fault in faults):
+    if any(fault.what == "reset_after" for fault in ordered):
         raise ConnectionCut
 
 
-def asks_for(faults: list[Fault], what: What) -> bool:
-    return any(fault.what == what for fault in faults)
+def asks_for(ordered: list[Fault], what: What) -> bool:
+    return any(fault.what == what for fault in ordered)
+
+
+__all__ = ["DISK_FULL", "ConnectionCut", "Fault", "Faults", "What", "after", "asks_for", "before"]

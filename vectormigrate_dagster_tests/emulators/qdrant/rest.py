@@ -6,13 +6,9 @@ It keeps connections alive and answers each on its own thread, which is all that
 from __future__ import annotations
 
 import re
-import socket
-import ssl
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -20,6 +16,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
+from vectormigrate_dagster_tests.emulators.http_server import Connection, Server
 from vectormigrate_dagster_tests.emulators.qdrant import rest_messages as m
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused
 from vectormigrate_dagster_tests.emulators.qdrant.faults import ConnectionCut, Fault
@@ -210,16 +207,10 @@ _PATTERNS = [
 ]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Connection):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # head and body in one packet
     service: Service
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent."""
 
     def _handle(self) -> None:
         start = time.perf_counter()
@@ -229,10 +220,10 @@ class Handler(BaseHTTPRequestHandler):
             if path.startswith(CONTROL):
                 return self._send(200, self._order(path.removeprefix(CONTROL), body), start)
             if path in ("/healthz", "/readyz", "/livez"):
-                return self._send_bytes(200, b"healthz check passed", "text/plain")
+                return self.send(200, b"healthz check passed", "text/plain")
             return self._answer(path, body, start)
         except ConnectionCut:
-            self._cut()
+            self.cut()
         except Refused as error:
             self._refuse(error, start)
 
@@ -248,9 +239,9 @@ class Handler(BaseHTTPRequestHandler):
             request = Request(self.service, {k: unquote(v) for k, v in found.groupdict().items()}, query, _parsed(body))
             result = self.service.call(name, lambda: work(request), _exchange)  # noqa: B023  # called at once
             if name == "HealthCheck":
-                return self._send_bytes(200, orjson.dumps(result), "application/json")
+                return self.send(200, orjson.dumps(result), "application/json")
             return self._send(200, {"result": result, "status": "ok"}, start)
-        return self._send_bytes(404, b"", "text/plain")
+        return self.send(404, b"", "text/plain")
 
     def _order(self, what: str, body: bytes) -> Any:
         """Carry out an order of a test: see `server.QdrantStandIn`."""
@@ -264,14 +255,10 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         length = int(self.headers.get("content-length") or 0)
         if length > self.service.settings.max_request_bytes:
-            self._drain(length)
+            self.drain(length)
             limit = self.service.settings.max_request_bytes
             raise Refused(Kind.FORMAT, f"JSON payload ({length} bytes) is larger than allowed (limit: {limit} bytes).")
         return self.rfile.read(length)
-
-    def _drain(self, length: int) -> None:
-        while length > 0:
-            length -= len(self.rfile.read(min(length, 1 << 20))) or length
 
     def _key(self) -> str | None:
         key, bearer = self.headers.get("api-key"), self.headers.get("authorization") or ""
@@ -282,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, error: Refused, start: float) -> None:
         status = error.kind.value.http
         if error.kind is Kind.UNAUTHENTICATED:
-            return self._send_bytes(status, str(error).encode(), "text/plain; charset=utf-8")
+            return self.send(status, str(error).encode(), "text/plain; charset=utf-8")
         headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
         return self._send(status, {"status": {"error": str(error)}}, start, headers)
 
@@ -290,58 +277,13 @@ class Handler(BaseHTTPRequestHandler):
         content = orjson.dumps(
             {**answer, "time": time.perf_counter() - start}, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
         )
-        self._send_bytes(status, content, "application/json", headers)
-
-    def _send_bytes(self, status: int, content: bytes, type: str, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"content-type": type, "content-length": str(len(content)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-        self.wfile.flush()
-
-    def _cut(self) -> None:
-        """End the connection with a reset."""
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
+        self.send(status, content, "application/json", headers)
 
 
-class Server(ThreadingHTTPServer):
-    """Listens on 127.0.0.1; ends its connections when it is closed."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 128
-
-    def __init__(self, service: Service, port: int) -> None:
-        super().__init__(("127.0.0.1", port), type("BoundHandler", (Handler,), {"service": service}))
-        self._open: set[socket.socket] = set()
-        settings = service.settings
-        if settings.certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(settings.certificate, settings.key)
-            # The handshake is made by the connection's own thread, at its first read.
-            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no news."""
-
-    def server_close(self) -> None:
-        super().server_close()
-        for connection in list(self._open):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it has ended by itself
+def listening(service: Service, port: int) -> Server:
+    """A server that is ready to be run."""
+    handler = type("BoundHandler", (Handler,), {"service": service})
+    return Server(handler, port, service.settings.certificate, service.settings.key)
 
 
 def _parsed(body: bytes) -> Any:

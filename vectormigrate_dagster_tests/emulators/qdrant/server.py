@@ -17,7 +17,7 @@ import grpc
 
 from vectormigrate_dagster_tests.emulators.qdrant.faults import Fault
 from vectormigrate_dagster_tests.emulators.qdrant.grpc_face import add_services
-from vectormigrate_dagster_tests.emulators.qdrant.rest import CONTROL, Server
+from vectormigrate_dagster_tests.emulators.qdrant.rest import CONTROL, listening
 from vectormigrate_dagster_tests.emulators.qdrant.service import Service, Settings
 
 MODULE = "vectormigrate_dagster_tests.emulators.qdrant"
@@ -43,7 +43,7 @@ class Faces:
 
     def __init__(self, service: Service, port: int = 0, grpc_port: int = 0) -> None:
         self.service = service
-        self._rest = Server(service, port)
+        self._rest = listening(service, port)
         self.port = self._rest.server_port
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._grpc = grpc.server(ThreadPoolExecutor(16), options=[*unlimited, ("grpc.so_reuseport", 0)])

@@ -1,0 +1,101 @@
+"""The handle that tests hold: a stand-in on threads of this process, which other processes may call too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from vectormigrate_dagster_tests.emulators.http_server import Server
+from vectormigrate_dagster_tests.emulators.pinecone.engine import Engine
+from vectormigrate_dagster_tests.emulators.pinecone.faults import Fault, Faults
+from vectormigrate_dagster_tests.emulators.pinecone.http_face import Service, listening
+from vectormigrate_dagster_tests.emulators.pinecone.routes import WRITES
+from vectormigrate_dagster_tests.emulators.pinecone.settings import Settings
+
+
+@dataclass(frozen=True)
+class PineconeServer:
+    """Where a control plane is that tests may use, real or not; no faults can be ordered from it."""
+
+    url: str
+    api_key: str
+
+
+class PineconeStandIn:
+    """A stand-in for Pinecone. Its data outlive `stop` and `restart`.
+
+    Args:
+        settings: how the server is set up.
+        faults: what goes wrong from the beginning.
+        port: where it listens; 0 for a free port.
+    """
+
+    def __init__(self, settings: Settings | None = None, faults: Iterable[Fault] = (), port: int = 0) -> None:
+        self.settings = settings or Settings()
+        self.port = port
+        self._service = Service(Engine(self.settings), Faults(faults))
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Address of the control plane; the client's `host`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def api_key(self) -> str:
+        return self.settings.api_key
+
+    def start(self) -> None:
+        """Listen; after a stop on the same port as before."""
+        self._server = listening(self._service, self.port)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all connections and listen no more; may be repeated."""
+        server, self._server = self._server, None
+        if server is not None and self._thread is not None:
+            server.shutdown()
+            server.server_close()
+            self._thread.join()
+
+    def restart(self) -> None:
+        """Stop and start again, on the same port."""
+        self.stop()
+        self.start()
+
+    # Orders
+
+    def fault(self, what: Any, method: str = "*", **details: Any) -> None:
+        """Order a fault: see `faults.Fault`."""
+        self._service.faults.add(Fault(what, method, **details))
+
+    def clear_faults(self) -> None:
+        """Forget all faults, and how often methods and paths were called."""
+        self._service.faults.clear()
+
+    def calls(self) -> dict[str, int]:
+        """How often each method was called since the last `clear_faults`."""
+        return self._service.faults.calls()
+
+    def writes(self) -> dict[str, int]:
+        """Of these calls, those of methods that change something."""
+        return {method: count for method, count in self.calls().items() if method in WRITES}
+
+    def paths(self) -> dict[str, int]:
+        """How often each path was called since then, like "GET /vectors/list", of all indexes together."""
+        return self._service.faults.paths()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
