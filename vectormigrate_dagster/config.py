@@ -25,7 +25,7 @@ from pydantic_core import to_json
 
 from vectormigrate_dagster.databases import TYPES, Endpoint, Options, options_of
 from vectormigrate_dagster.databases.address import plain_address, secrets_in_query, split_address
-from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS
+from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS, DEFAULT_URLS, EMBEDDED, known_as
 from vectormigrate_dagster.errors import ConfigurationError, MissingSecret
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -48,7 +48,7 @@ class EndpointConfig(_Strict):
     """`source:` or `target:` of a migration file."""
 
     type: str
-    url: str | None = None
+    url: Annotated[str | None, Field(validate_default=True)] = None
     path: Path | None = None
     api_key_env: Annotated[str, Field(pattern=_ENV_NAME)] | None = None
     collection: Annotated[str, Field(min_length=1)]
@@ -64,8 +64,10 @@ class EndpointConfig(_Strict):
 
     @field_validator("url")
     @classmethod
-    def _plain_url(cls, value: str | None) -> str | None:
-        return None if value is None else plain_address(value, ", or use 'path' for an embedded database")
+    def _plain_url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return DEFAULT_URLS.get(info.data.get("type", ""))
+        return plain_address(value, ", or use 'path' for an embedded database")
 
     @field_validator("scopes")
     @classmethod
@@ -89,6 +91,8 @@ class EndpointConfig(_Strict):
 
     @model_validator(mode="after")
     def _one_address(self) -> EndpointConfig:
+        if self.path is not None and self.type not in EMBEDDED:
+            raise ValueError(f"there is no embedded {self.type}; give 'url' (a server) instead of 'path'")
         if (self.url is None) == (self.path is None):
             raise ValueError("give exactly one of 'url' (a server) and 'path' (an embedded database)")
         return self
@@ -109,7 +113,7 @@ class EndpointConfig(_Strict):
         port = address.port or DEFAULT_PORTS[self.type][address.scheme]
         database = self.options.model_dump().get("database")
         within = "" if database is None else f" database {database}"
-        return self.type, f"{host}:{port}{address.path.rstrip('/')}{within}", self.collection
+        return self.type, f"{host}:{port}{address.path.rstrip('/')}{within}", known_as(self.type, self.collection)
 
     def endpoint(self, environment: Mapping[str, str]) -> Endpoint:
         """The endpoint with its secret filled in.
@@ -136,7 +140,11 @@ class EndpointConfig(_Strict):
 
 
 class IdsConfig(_Strict):
-    """How ids become ids of the target; see `mapping.ids`."""
+    """How ids become ids of the target; see `mapping.ids`.
+
+    Args:
+        namespace: UUIDv5 namespace; `qdrant-migration` goes on with a target that qdrant/migration filled.
+    """
 
     policy: Literal["auto", "native", "uuid5"] = "auto"
     field: Annotated[str, Field(min_length=1)] = "_source_id"
@@ -144,7 +152,12 @@ class IdsConfig(_Strict):
 
 
 class MappingConfig(_Strict):
-    """`mapping:` of a migration file."""
+    """`mapping:` of a migration file.
+
+    Args:
+        json_field: payload field that keeps, as JSON text, values for which the target has no place of their own; None
+            refuses such values. See `mapping.json_field`.
+    """
 
     ids: IdsConfig = IdsConfig()
     rename: dict[str, str] = Field(default_factory=dict)
@@ -152,6 +165,7 @@ class MappingConfig(_Strict):
     types: dict[str, str] = Field(default_factory=dict)
     allow: tuple[str, ...] = ()
     scope_as: Literal["auto", "native", "field", "collection"] = "auto"
+    json_field: Annotated[str, Field(min_length=1)] | None = "_source_json"
 
 
 class TransferConfig(_Strict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,8 +15,10 @@ import dagster as dg
 import numpy as np
 import psutil
 import yaml
+from click.testing import CliRunner
 
 from vectormigrate_dagster import databases
+from vectormigrate_dagster.cli import cli
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
@@ -37,13 +38,20 @@ from vectormigrate_dagster.model import (
     Metric,
     VectorSchema,
 )
+from vectormigrate_dagster.services.context import Context
+from vectormigrate_dagster.services.status import status
 
 DIM = 16
 ID = "moving"
 COLLECTION = "things"
 
 
-KEY_VARIABLES = {"milvus": "MILVUS_TOKEN", "qdrant": "QDRANT_API_KEY"}
+KEY_VARIABLES = {
+    "milvus": "MILVUS_TOKEN",
+    "pinecone": "PINECONE_API_KEY",
+    "qdrant": "QDRANT_API_KEY",
+    "weaviate": "WEAVIATE_API_KEY",
+}
 """Variables that hold the keys of servers."""
 
 STARTED: list[subprocess.Popen[str]] = []
@@ -190,16 +198,21 @@ class Workplace:
             **options,
         )
 
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command in this process to its end: where one of its own would cost seconds and prove no more."""
+        options = ["--home", str(self.home), "--migrations", str(self.migrations)]
+        done = CliRunner().invoke(cli, [*options, *words])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
     def lease(self, what: str) -> Path:
         """The lock file of a lease; it exists from the moment that work on `what` begins."""
         return self.home / "vectormigrate" / ID / "leases" / f"{what}.lock"
 
     def status(self) -> dict[str, Any]:
         """The status document, as the command prints it."""
-        done = self.run("status", ID, "--json")
-        assert done.returncode == 0, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
+        return status(Context(self.migrations, self.home), ID).model_dump(mode="json")
 
     def planned(self) -> bool:
         """Whether there is a plan yet."""

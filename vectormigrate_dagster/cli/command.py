@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vectormigrate_dagster.errors import VectorMigrateError
+from vectormigrate_dagster.errors import Stopped, VectorMigrateError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from vectormigrate_dagster.services.context import Context
 
-__all__ = ["Settings", "answer", "cli", "json_option", "verb"]
+__all__ = ["Settings", "answer", "cli", "interruptible", "json_option", "verb"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -178,6 +178,15 @@ def answer(settings: Settings, call: Callable[[], Result], show: Callable[[Resul
         result = call()
     click.echo(_document(result))
     return result
+
+
+@contextlib.contextmanager
+def interruptible(outcome: str) -> Iterator[None]:
+    """Say in one line what an interrupt left behind, wherever it came."""
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt) as error:
+        raise Stopped(f"interrupted; {outcome}") from error
 
 
 def _document(result: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vectormigrate_dagster.cli.command import Settings, answer, json_option, verb
+from vectormigrate_dagster.cli.command import Settings, answer, interruptible, json_option, verb
 
 if TYPE_CHECKING:
     from vectormigrate_dagster.services.models import MigrationStatus
@@ -66,7 +66,10 @@ def validate(settings: Settings, *, id: str, sample_size: int | None, full: bool
     if full and sample_size is not None:
         raise click.UsageError("--full and --sample-size exclude each other")
     context = settings.context()
-    result = answer(settings, lambda: compare(context, id, sample_size=sample_size, full=full), show_validation)
+    how = ["--full"] if full else [] if sample_size is None else [f"--sample-size={sample_size}"]
+    again = settings.command("validate", id, *how)
+    with interruptible(f"nothing is recorded; validate again with: {again}"):
+        result = answer(settings, lambda: compare(context, id, sample_size=sample_size, full=full), show_validation)
     return 0 if result.passed else 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vectormigrate_dagster.cli.command import INTERRUPTED, Settings, answer, json_option, verb
+from vectormigrate_dagster.cli.command import INTERRUPTED, Settings, answer, interruptible, json_option, verb
 from vectormigrate_dagster.errors import ConfigurationError, DatabaseError, Stopped, StorageFailed
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def plan(settings: Settings, *, id: str, profile: Literal["sample", "full"], rep
     if adopt and not replan:
         raise click.UsageError("--adopt needs --replan")
     context = settings.context()
-    answer(settings, lambda: make_plan(context, id, profile=profile, replan=replan, adopt=adopt), show_plan)
+    again = settings.command("plan", id, *(["--replan"] if replan else []), *(["--adopt"] if adopt else []))
+    with interruptible(f"there is no new plan; plan again with: {again}"):
+        answer(settings, lambda: make_plan(context, id, profile=profile, replan=replan, adopt=adopt), show_plan)
 
 
 _SIDES = ("source", "target")
@@ -132,6 +134,11 @@ def migrate(
     elif status.refused:
         settings.note(f"{status.refused:,} records were refused; {context.refusals(id)} lists them with the reasons")
         code = 1
+    if status.vanished:
+        settings.note(
+            f"{status.vanished:,} records were listed by the source and could not be read; the files *-vanished.jsonl "
+            f"in {context.refusals(id)} list them"
+        )
     return code
 
 

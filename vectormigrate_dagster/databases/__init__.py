@@ -5,7 +5,8 @@ Importing this package is quick: the contract, with Arrow and numpy, is imported
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from vectormigrate_dagster.databases.endpoint import OPTIONS, Endpoint, Options
 from vectormigrate_dagster.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from vectormigrate_dagster.databases.base import Database, Fetched, Hits, Refusal, Source
+    from vectormigrate_dagster.databases.base import Database, Fetched, Hits, Refusal, Sleep, Source
     from vectormigrate_dagster.model import Capabilities
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Hits",
     "Options",
     "Refusal",
+    "Sleep",
     "Source",
     "capabilities_of",
     "keep_open",
@@ -33,34 +35,46 @@ __all__ = [
     "options_of",
 ]
 
-_CLASSES = {"milvus": "Milvus", "qdrant": "Qdrant"}
+_CLASSES = {"milvus": "Milvus", "pinecone": "Pinecone", "qdrant": "Qdrant", "weaviate": "Weaviate"}
 
 TYPES: tuple[str, ...] = tuple(sorted(_CLASSES))
 """The values that `type` may have in a migration file."""
 
 
-def open_target(endpoint: Endpoint) -> Database:
-    """Open a collection for reading and writing. Connects late: the first call may raise `Unavailable`."""
-    return _class_of(endpoint.type)(endpoint)
+def open_target(endpoint: Endpoint, *, sleep: Sleep = time.sleep) -> Database:
+    """Open a collection for reading and writing. Connects late: the first call may raise `Unavailable`.
+
+    Args:
+        endpoint: where the collection is.
+        sleep: how the database waits; see `Database`.
+    """
+    database = _class_of(endpoint.type)(endpoint)
+    database.sleep = sleep
+    return database
 
 
-def open_source(endpoint: Endpoint) -> Source:
-    """Open a collection read-only."""
+def open_source(endpoint: Endpoint, *, sleep: Sleep = time.sleep) -> Source:
+    """Open a collection read-only; see `open_target`."""
     from vectormigrate_dagster.databases.base import Source
 
-    return Source(open_target(endpoint))
+    return Source(open_target(endpoint, sleep=sleep))
 
 
 @contextmanager
-def keep_open(endpoint: Endpoint) -> Iterator[None]:
+def keep_open(endpoint: Endpoint, *, scopes: Sequence[str] | None = None, sleep: Sleep = time.sleep) -> Iterator[None]:
     """Keep a collection at hand across many short-lived objects: a folder open, a server's collection in its memory.
 
     A folder is opened by whoever needs it first, and stays locked for other processes until the block ends.
+
+    Args:
+        endpoint: where the collection is.
+        scopes: those that will be read; None is all of them.
+        sleep: how the database waits; see `Database`.
     """
     from vectormigrate_dagster.databases.embedded import hold
 
     if endpoint.path is None:
-        with open_target(endpoint) as database, database.hold():
+        with open_target(endpoint, sleep=sleep) as database, database.hold(scopes):
             yield
         return
     with hold(endpoint.path):

@@ -6,20 +6,27 @@
 from __future__ import annotations
 
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.endpoint import Endpoint, Options
 from vectormigrate_dagster.errors import SchemaMismatch
-from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema, IdColumn, Split
+from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema, IdColumn, Split, VectorKind
+
+T = TypeVar("T")
+Sleep = Callable[[float], None]
+"""Waits a number of seconds; what it raises ends the wait."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,9 @@ class Database(ABC):
 
     Methods raise only errors of `errors.DatabaseError`. A call is made once; retrying is the caller's
     business (`transfer.throttle`). Safe to use from a reading and a writing thread at the same time.
+
+    Where a method waits for the database (for an index, for a collection to come into memory), it waits by `sleep`, in
+    short pieces; what that raises, such as `Stopped`, leaves the method.
     """
 
     capabilities: Capabilities
@@ -72,6 +82,7 @@ class Database(ABC):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.sleep: Sleep = time.sleep
         if endpoint.embedded:
             self.capabilities = self.embedded_capabilities
 
@@ -195,11 +206,15 @@ class Database(ABC):
             AuthenticationFailed: it does not accept the key.
         """
 
-    def hold(self) -> AbstractContextManager[None]:
+    def hold(self, scopes: Sequence[str] | None = None) -> AbstractContextManager[None]:
         """Keep the collection ready for the many short-lived objects, in other processes too, that a load makes.
 
         It is left as it was found. A collection that is missing, or a server that does not answer, is no error here.
+
+        Args:
+            scopes: those that will be read; None is all of them.
         """
+        del scopes
         return nullcontext()
 
     @abstractmethod
@@ -229,27 +244,27 @@ class Source:
 
     def probe(self) -> Capabilities:
         """See `Database.probe`."""
-        return self._database.probe()
+        return self._ask(self._database.probe)
 
     def describe(self) -> CollectionSchema:
         """See `Database.describe`."""
-        return self._database.describe()
+        return self._ask(self._database.describe)
 
     def count(self, scope: str | None = None) -> int:
         """See `Database.count`."""
-        return self._database.count(scope)
+        return self._ask(partial(self._database.count, scope))
 
     def repeated(self, scope: str | None = None) -> int:
         """See `Database.repeated`."""
-        return self._database.repeated(scope)
+        return self._ask(partial(self._database.repeated, scope))
 
     def scopes(self) -> list[str]:
         """See `Database.scopes`."""
-        return self._database.scopes()
+        return self._ask(self._database.scopes)
 
     def plan_splits(self, target_records: int, scopes: Sequence[str] | None = None) -> list[Split]:
         """See `Database.plan_splits`."""
-        return self._database.plan_splits(target_records, scopes)
+        return self._ask(partial(self._database.plan_splits, target_records, scopes))
 
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
         """See `Database.scan`."""
@@ -257,7 +272,7 @@ class Source:
 
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
         """See `Database.fetch`."""
-        return self._database.fetch(ids, scope)
+        return self._ask(partial(self._database.fetch, ids, scope))
 
     def search(
         self,
@@ -269,7 +284,7 @@ class Source:
         scope: str | None = None,
     ) -> Hits:
         """See `Database.search`."""
-        return self._database.search(vectors, k, vector=vector, exact=exact, scope=scope)
+        return self._ask(partial(self._database.search, vectors, k, vector=vector, exact=exact, scope=scope))
 
     def ping(self) -> None:
         """See `Database.ping`."""
@@ -286,6 +301,10 @@ class Source:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """Make a call that reads; a subclass may make it more than once."""
+        return call()
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,6 +330,9 @@ def check_schema(schema: CollectionSchema, can: Capabilities) -> None:
         problems.append(f"ids are of several kinds ({_names(schema.ids.kinds)}), possible is one")
     if can.max_vectors is not None and len(schema.vectors) > can.max_vectors:
         problems.append(f"it has {len(schema.vectors)} vectors, possible are {can.max_vectors}")
+    for kind, number in Counter(vector.kind for vector in schema.vectors).items():
+        if can.max_per_kind is not None and number > can.max_per_kind:
+            problems.append(f"it has {number} {kind.value} vectors, possible are {can.max_per_kind}")
     for vector in schema.vectors:
         name = f"vector '{vector.name}'"
         if vector.kind not in can.vector_kinds:
@@ -323,20 +345,26 @@ def check_schema(schema: CollectionSchema, can: Capabilities) -> None:
             problems.append(f"{name} holds {vector.element.value}, possible are {_names(can.elements)}")
         if vector.dim is not None and not 1 <= vector.dim <= can.max_dim:
             problems.append(f"{name} has {vector.dim} dimensions, possible are 1 to {can.max_dim}")
-        if vector.optional and not can.missing_vectors:
+        may_lack = can.missing_vectors or (can.missing_sparse and vector.kind is VectorKind.SPARSE)
+        if vector.optional and not may_lack:
             problems.append(f"{name} may be missing, which is not possible")
     problems += [
         f"field '{f.name}' is {f.type.value}, possible are {_names(can.field_types)}"
         for f in schema.fields
         if f.declared and f.type not in can.field_types
     ]
-    if can.field_name_pattern is not None:
-        names = [f.name for f in schema.fields if f.declared] + [v.name for v in schema.vectors]
-        problems += [
-            f"'{name}' is no name for a field (pattern {can.field_name_pattern})"
-            for name in names
-            if re.fullmatch(can.field_name_pattern, name) is None
-        ]
+    fields = [f.name for f in schema.fields if f.declared]
+    patterns = (
+        ("a field", fields, can.field_name_pattern),
+        ("a vector", [v.name for v in schema.vectors], can.vector_name_pattern or can.field_name_pattern),
+    )
+    problems += [
+        f"'{name}' is no name for {what} (pattern {pattern})"
+        for what, names, pattern in patterns
+        for name in names
+        if pattern is not None and re.fullmatch(pattern, name) is None
+    ]
+    problems += [f"'{name}' is reserved and no name for a field" for name in fields if name in can.reserved_keys]
     if problems:
         raise SchemaMismatch(f"{can.title} cannot hold collection '{schema.name}': {'; '.join(problems)}")
 

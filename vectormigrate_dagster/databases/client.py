@@ -102,7 +102,7 @@ class ClientDatabase(Database):
                 f"there is no embedded {self.engine.title} database in folder '{self.endpoint.path}'; "
                 "check 'path' in the migration file"
             )
-        return open_folder(self.engine, self.endpoint.path, self.options.folder_wait_s)
+        return open_folder(self.engine, self.endpoint.path, self.options.folder_wait_s, self.sleep)
 
     @contextmanager
     def _translated(self, doing: Doing) -> Iterator[None]:

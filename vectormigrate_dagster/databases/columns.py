@@ -134,6 +134,17 @@ def require_elements(batch: Batch, elements: Sequence[Element]) -> None:
             )
 
 
+def rows_not_finite(batch: Batch) -> list[int]:
+    """Rows with a component that is NaN or infinite, ascending."""
+    bad = np.zeros(len(batch), dtype=np.bool_)
+    for column in batch.vectors.values():
+        values = column.values
+        if np.issubdtype(values.dtype, np.integer) or np.isfinite(values).all():
+            continue
+        bad |= _rows_with(column, ~np.isfinite(values))
+    return [int(row) for row in np.flatnonzero(bad)]
+
+
 def joined(batches: Sequence[Batch]) -> Batch:
     """One batch of the records of all, which are at least one and have the same vectors and scope."""
     first = batches[0]
@@ -148,6 +159,16 @@ def pieces(ids: IdColumn, size: int) -> Iterator[IdColumn]:
     """`ids` in columns of at most `size`."""
     for start in range(0, len(ids), size):
         yield ids.slice(start, min(start + size, len(ids)))
+
+
+def _rows_with(column: VectorColumn, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Records of which some component is marked: bool (n,)."""
+    if isinstance(column, Dense | Packed):
+        return np.asarray(marked.any(axis=1), dtype=np.bool_)
+    ends = column.offsets if isinstance(column, Multi) else column.indptr
+    counts = np.concatenate([[0], np.cumsum(marked.any(axis=1) if marked.ndim > 1 else marked)])
+    ragged: npt.NDArray[np.bool_] = counts[ends[1:]] > counts[ends[:-1]]
+    return ragged
 
 
 def _joined_column(columns: Sequence[Any]) -> VectorColumn:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vectormigrate_dagster.databases.base import Sleep
 from vectormigrate_dagster.errors import SchemaMismatch, Unavailable
 
 POLL_SECONDS = 0.1
@@ -87,13 +88,14 @@ def exists(engine: Engine, path: Path) -> bool:
     return False
 
 
-def open_folder(engine: Engine, path: Path, wait_s: float) -> Connection:
+def open_folder(engine: Engine, path: Path, wait_s: float, sleep: Sleep = time.sleep) -> Connection:
     """Take part in the folder's client, opening it if nobody has; makes the folder if there is none.
 
     Args:
         engine: the database whose folder it is.
         path: the folder.
         wait_s: seconds to wait for another process to give it back.
+        sleep: how to wait; what it raises ends the wait.
 
     Raises:
         Unavailable: another process still has it.
@@ -105,7 +107,7 @@ def open_folder(engine: Engine, path: Path, wait_s: float) -> Connection:
     try:
         with folder.lock:
             if folder.client is None:
-                folder.client, folder.engine = _open(engine, real, wait_s), engine
+                folder.client, folder.engine = _open(engine, real, wait_s, sleep), engine
     except BaseException:
         _leave(real, folder)
         raise
@@ -136,7 +138,7 @@ def is_locked(file: Path) -> bool:
     return False
 
 
-def _open(engine: Engine, real: Path, wait_s: float) -> Any:
+def _open(engine: Engine, real: Path, wait_s: float, sleep: Sleep) -> Any:
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -147,7 +149,7 @@ def _open(engine: Engine, real: Path, wait_s: float) -> Any:
                     f"folder '{real}' is in use by another process (waited {wait_s:g} s); an embedded "
                     f"{engine.title} folder serves one process at a time: end the other one, or use a server"
                 ) from None
-        time.sleep(POLL_SECONDS)
+        sleep(POLL_SECONDS)
 
 
 def _enter(real: Path) -> _Folder:

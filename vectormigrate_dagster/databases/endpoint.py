@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from vectormigrate_dagster.databases.address import plain_address
+
+Consistency = Literal["ONE", "QUORUM", "ALL"]
+"""How many replicas take part: https://docs.weaviate.io/weaviate/concepts/replication-architecture/consistency"""
 
 
 class Options(BaseModel):
@@ -47,6 +51,37 @@ class MilvusOptions(Options):
     server_name: str | None = None
 
 
+class PineconeOptions(Options):
+    """Settings of Pinecone. Without `url` the control plane is https://api.pinecone.io.
+
+    Args:
+        host: address of the index itself. The control plane, which a key may not be allowed to ask, is then not needed
+            to read and write it; such an index is taken for a vector index, and its marker is not seen.
+        cloud, region: where a new index is made.
+        id_list: file with the ids to read, for an index that cannot list them (a pod index). Parquet with a column `id`
+            and, if there are several namespaces, `namespace`; or text with an id a line, and a tab and the namespace
+            behind it, if there are several. Nothing else is read or counted then.
+        ca_file: certificates that the server's is checked against (PEM); without it the usual public ones.
+        ready_s: most seconds to wait for a new index.
+        visible_s: most seconds to wait until what was written can be read.
+        missing_s: seconds for which a record is asked for again that is listed and cannot be read.
+    """
+
+    host: str | None = None
+    cloud: str = "aws"
+    region: str = "us-east-1"
+    id_list: Path | None = None
+    ca_file: Path | None = None
+    ready_s: float = 600.0
+    visible_s: float = 120.0
+    missing_s: float = 5.0
+
+    @field_validator("host")
+    @classmethod
+    def _plain_host(cls, value: str | None) -> str | None:
+        return None if value is None else plain_address(value if "://" in value else f"https://{value}")
+
+
 class QdrantOptions(Options):
     """Settings of a Qdrant server. An address that begins with `https` is reached through TLS.
 
@@ -64,11 +99,58 @@ class QdrantOptions(Options):
         return None if value is None else plain_address(value)
 
 
-OPTIONS: dict[str, type[Options]] = {"milvus": MilvusOptions, "qdrant": QdrantOptions}
+class WeaviateOptions(Options):
+    """Settings of a Weaviate server. An address that begins with `https` is reached through TLS.
+
+    Args:
+        grpc_url: address of its gRPC port; without it port 50051 of the host of `url`, or Weaviate Cloud's own.
+        ca_file: certificates that the server's is checked against (PEM); without it the usual public ones.
+        read_consistency: how many replicas answer a read.
+        write_consistency: how many replicas acknowledge a write.
+        activate_tenants: make inactive tenants active for as long as they are read, and inactive again afterwards.
+        replication_factor: of a collection that is created; without it that of the source.
+    """
+
+    grpc_url: str | None = None
+    ca_file: Path | None = None
+    read_consistency: Consistency = "QUORUM"
+    write_consistency: Consistency = "QUORUM"
+    activate_tenants: bool = False
+    replication_factor: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("grpc_url")
+    @classmethod
+    def _plain_url(cls, value: str | None) -> str | None:
+        return None if value is None else plain_address(value)
+
+
+OPTIONS: dict[str, type[Options]] = {
+    "milvus": MilvusOptions,
+    "pinecone": PineconeOptions,
+    "qdrant": QdrantOptions,
+    "weaviate": WeaviateOptions,
+}
 """Each database's settings, by the value of `type` in a migration file."""
 
-DEFAULT_PORTS = {"milvus": {"http": 19_530, "https": 443}, "qdrant": {"http": 6333, "https": 6333}}
+DEFAULT_PORTS = {
+    "milvus": {"http": 19_530, "https": 443},
+    "pinecone": {"http": 80, "https": 443},
+    "qdrant": {"http": 6333, "https": 6333},
+    "weaviate": {"http": 8080, "https": 443},
+}
 """The port of an address that names none, by `type` and scheme."""
+
+
+DEFAULT_URLS = {"pinecone": "https://api.pinecone.io"}
+"""The address of a service that there is one of, by `type`."""
+
+EMBEDDED = frozenset({"milvus", "qdrant"})
+"""Databases that can also be a folder."""
+
+
+def known_as(type: str, collection: str) -> str:
+    """A collection's name as its server writes it: Weaviate raises the first letter, so two spellings are one."""
+    return collection[:1].upper() + collection[1:] if type == "weaviate" else collection
 
 
 @dataclass(frozen=True, kw_only=True)

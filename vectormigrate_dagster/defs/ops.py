@@ -116,7 +116,7 @@ def map_schema(
         with Recorder(work.log, work.key, work.state()).outcome():
             require_planned(source, plan.source)
             throttle = throttle_of(work.log, migration.transfer)
-            with source.open_source() as opened:
+            with source.open_source(sleep=throttle.interrupt.sleep) as opened:
                 found = throttle.source.call(opened.describe)
             changed = _schema_changes(found, plan.mapping.source_schema)
             if changed:
@@ -152,7 +152,12 @@ def load_batches(
         settings = migration.transfer.model_copy(update=config.model_dump(exclude_none=True))
         throttle = throttle_of(work.log, settings)
         recorder = Recorder(work.log, work.key, work.state(), every=settings.checkpoint_seconds, throttle=throttle)
-        with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
+        sleep = throttle.interrupt.sleep
+        with (
+            recorder.outcome(),
+            source.open_source(sleep=sleep) as opened,
+            target.open_target(sleep=sleep) as written,
+        ):
             require_planned(source, plan.source)
             require_planned(target, plan.target)
             throttle.target.call(written.probe)
@@ -200,7 +205,12 @@ def validate_samples(
         plan = work.plan
         throttle = throttle_of(work.log, migration.transfer)
         recorder = Recorder(work.log, work.key, work.state(), throttle=throttle)
-        with recorder.outcome(), source.open_source() as opened, target.open_target() as written:
+        sleep = throttle.interrupt.sleep
+        with (
+            recorder.outcome(),
+            source.open_source(sleep=sleep) as opened,
+            target.open_target(sleep=sleep) as written,
+        ):
             if not (recorder.state.loaded or work.done):
                 raise PlanOutdated(
                     f"partition '{work.key}' is not loaded to its end; launch job '{context.job_name}' on it, which "

@@ -72,12 +72,13 @@ def plan_migration(
         if stored is not None:
             _hold_all(log, stored, leases)
             inherited = _inherited_target(log, stored, adopt=adopt)
+        # Without a rate: a plan looks at a sample, and should not take minutes for it.
+        throttle = replace(throttle_of(log, migration.transfer), rate=RateLimiter())
+        sleep = throttle.interrupt.sleep
         # Of the target, too, only a view that cannot write.
-        with databases.open_source(source) as src, databases.open_source(target) as dst:
+        with databases.open_source(source, sleep=sleep) as src, databases.open_source(target, sleep=sleep) as dst:
             for side in (src, dst):
                 side.ping()  # at once, before patience: an address may be wrong
-            # Without a rate: a plan looks at a sample, and should not take minutes for it.
-            throttle = replace(throttle_of(log, migration.transfer), rate=RateLimiter())
             plan = make_plan(
                 PatientSource(src, throttle),
                 PatientSource(dst, throttle),

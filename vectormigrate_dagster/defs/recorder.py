@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.refusals import RefusalList, refusals_path
+from vectormigrate_dagster.defs.refusals import RefusalList, refusals_path, vanished_path
 from vectormigrate_dagster.defs.signals import stop_requested
 from vectormigrate_dagster.defs.state import PartitionState, Phase, now
 from vectormigrate_dagster.errors import Stopped, VectorMigrateError
@@ -30,7 +30,7 @@ class Recorder:
         key: the partition.
         state: the state to go on from.
         every: seconds between two state events.
-        throttle: told when the rate limit was changed.
+        throttle: told when the rate limit was changed, and when waits are to end.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Recorder:
         self._stop = False
         self._looked = self._began
         self._refusals = RefusalList(refusals_path(log, key), keep=state.refused)
+        self._vanished = RefusalList(vanished_path(log, key), keep=state.vanished)
         self._obey()
 
     def should_stop(self) -> bool:
@@ -70,6 +71,8 @@ class Recorder:
         """Note a checkpoint; write a state event if it is time for one."""
         if checkpoint.refused:
             self._refusals.append(checkpoint.refused)
+        if checkpoint.gone:
+            self._vanished.append(checkpoint.gone)
         before, seconds = self._before, time.monotonic() - self._began
         self.state = self.state.model_copy(
             update={
@@ -106,6 +109,7 @@ class Recorder:
         self._written = time.monotonic()
         if phase == "loading":
             self._refusals.trim()
+            self._vanished.trim()
             self._log.refresh()
             self._obey()
 
@@ -136,6 +140,8 @@ class Recorder:
             self._stop = True
         if run is not None and run.dagster_run.status in _ENDING:
             self._stop = True
+        if self._stop and self._throttle is not None:
+            self._throttle.interrupt.set()
         self._looked = time.monotonic()
         if self._throttle is not None and control.rate_limit_set:
             self._throttle.rate.set_rate(control.rate_limit)

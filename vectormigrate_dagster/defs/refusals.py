@@ -18,6 +18,11 @@ def refusals_path(log: MigrationLog, key: str) -> Path:
     return refusals_folder(Path(log.instance.root_directory), log.migration_id) / f"{key}.jsonl"
 
 
+def vanished_path(log: MigrationLog, key: str) -> Path:
+    """The list of what one partition's source listed and could not give; absent if there is nothing such."""
+    return refusals_path(log, key).with_name(f"{key}-vanished.jsonl")
+
+
 def read_refusals(path: Path) -> Iterator[Refusal]:
     """Yield the refusals of a list; a last line that a kill has cut is left out."""
     if not path.exists():

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, SecretStr
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import EndpointConfig, Migration
-from vectormigrate_dagster.databases import Database, Endpoint, Source
+from vectormigrate_dagster.databases import Database, Endpoint, Sleep, Source
 from vectormigrate_dagster.defs.lease import Lease, run_lease
 
 
@@ -47,13 +47,13 @@ class DatabaseResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
             options=databases.options_of(self.type)(**self.options),
         )
 
-    def open_source(self) -> Source:
-        """Open the collection read-only; close it in `finally`."""
-        return databases.open_source(self.endpoint())
+    def open_source(self, *, sleep: Sleep) -> Source:
+        """Open the collection read-only; close it in `finally`. Where it waits, it waits by `sleep`."""
+        return databases.open_source(self.endpoint(), sleep=sleep)
 
-    def open_target(self) -> Database:
-        """Open the collection for reading and writing; close it in `finally`."""
-        return databases.open_target(self.endpoint())
+    def open_target(self, *, sleep: Sleep) -> Database:
+        """Open the collection for reading and writing; close it in `finally`. Where it waits, it waits by `sleep`."""
+        return databases.open_target(self.endpoint(), sleep=sleep)
 
 
 class WorkLease(dg.ConfigurableResource):  # type: ignore[type-arg]  # its type parameter is its own class

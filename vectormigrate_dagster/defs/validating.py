@@ -64,10 +64,11 @@ def validate_migration(
     plan = log.require_plan()
     log.refresh()
     mapper, splits = RecordMapper(plan.mapping), [planned.split for planned in plan.splits]
-    with databases.open_source(source) as src, databases.open_target(target) as dst:
+    throttle = throttle_of(log, migration.transfer)
+    sleep = throttle.interrupt.sleep
+    with databases.open_source(source, sleep=sleep) as src, databases.open_target(target, sleep=sleep) as dst:
         tolerance = tolerance_of(plan.mapping.target_schema, dst.capabilities, migration.validation.min_cosine)
         exceptions, search = exceptions_of(log, plan), _search(plan, migration, queries)
-        throttle = throttle_of(log, migration.transfer)
         check = (
             validate_full if full else partial(validate_sample, size=sample_size or migration.validation.sample_size)
         )
@@ -103,14 +104,16 @@ def count_migration(
     log.refresh()
     states = log.partitions(plan).values()
     accounted = sum(state.acknowledged + state.skipped + state.refused + state.vanished for state in states)
-    with databases.open_source(source) as src, databases.open_target(target) as dst:
+    throttle = throttle_of(log, migration.transfer)
+    sleep = throttle.interrupt.sleep
+    with databases.open_source(source, sleep=sleep) as src, databases.open_target(target, sleep=sleep) as dst:
         context = Context(
             source=src,
             target=dst,
             mapper=RecordMapper(plan.mapping),
             splits=[planned.split for planned in plan.splits],
             exceptions=exceptions_of(log, plan),
-            throttle=throttle_of(log, migration.transfer),
+            throttle=throttle,
         )
         result = check_count(context, accounted=accounted)
         repeated = context.repeated_records if context.source_records > accounted else 0

@@ -36,6 +36,7 @@ mapping:
   # types: {{year: int}}              # type of a field in the target, where inference is not wanted
   # allow: []                       # lossy changes that you accept, by the code that `plan` prints
   # scope_as: auto                  # native | field | collection
+  # json_field: _source_json        # keeps, as JSON text, values that the target has no place for; null refuses them
 transfer:
   # on_conflict: fail               # fail | skip: what to do when the target already holds records
   # batch_size: auto

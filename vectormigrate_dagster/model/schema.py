@@ -47,6 +47,10 @@ class FieldType(StrEnum):
     DATETIME = "datetime"
     GEO = "geo"
     UUID = "uuid"
+    OBJECT = "object"
+    BLOB = "blob"
+    PHONE = "phone"
+    REFERENCE = "reference"
 
 
 class ScopeKind(StrEnum):
@@ -120,6 +124,8 @@ class FieldSchema(_Frozen):
         max_capacity: elements of an array.
         index: index on the field, if any.
         tenant: the field divides the collection (Qdrant `is_tenant`, Milvus partition key).
+        fields: what an `OBJECT`, or each object of an array of them, may hold (Weaviate).
+        targets: names of the collections that a `REFERENCE` may point to (Weaviate).
     """
 
     name: str
@@ -132,6 +138,8 @@ class FieldSchema(_Frozen):
     index: IndexSpec | None = None
     tenant: bool = False
     default: Any = None
+    fields: tuple[FieldSchema, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 class CollectionSchema(_Frozen):

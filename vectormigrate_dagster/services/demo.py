@@ -18,16 +18,7 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs.validating import validate_migration
 from vectormigrate_dagster.errors import NotFound
 from vectormigrate_dagster.migration_file import load_migration
-from vectormigrate_dagster.model import (
-    Batch,
-    CollectionSchema,
-    Dense,
-    IdColumn,
-    IdKind,
-    IdSchema,
-    Metric,
-    VectorSchema,
-)
+from vectormigrate_dagster.model import Batch, CollectionSchema, Dense, IdColumn, IdKind, IdSchema, Metric, VectorSchema
 from vectormigrate_dagster.model.vectors import Floats
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.migrate import Progress, migrate

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import os
-import signal
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import NoReturn
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import dagster as dg
 
@@ -21,24 +16,21 @@ from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease
 from vectormigrate_dagster.defs.planning import require_current, sync_keys
-from vectormigrate_dagster.defs.signals import graceful, request_stop, stop_requested
+from vectormigrate_dagster.defs.signals import request_stop, stop_requested
 from vectormigrate_dagster.defs.state import PlanSummary, now
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.defs.validating import count_migration
 from vectormigrate_dagster.errors import LeaseHeld, NotSo, Stopped, ValidationFailed
 from vectormigrate_dagster.mapping.plan import Plan, partition_records
 from vectormigrate_dagster.services.context import Context, endpoints
+from vectormigrate_dagster.services.foreground import in_foreground
 from vectormigrate_dagster.services.models import Status
 from vectormigrate_dagster.services.plan import ensure_plan
 from vectormigrate_dagster.services.status import status_of
 from vectormigrate_dagster.services.workers import Order, ThisProcess, WorkerPool
+from vectormigrate_dagster.transfer.throttle import Interrupt
 
-_REFRESH_SECONDS = 0.5
 _POLL_SECONDS = 0.5
-
-_STDERR = 2
-_SHOW_CURSOR = b"\x1b[?25h\n"
-"""DECTCEM: a progress bar has hidden it (https://vt100.net/docs/vt510-rm/DECTCEM.html)."""
 
 Progress = Callable[[Status], None]
 
@@ -80,21 +72,18 @@ def migrate(
         report_dead_runs(instance, migration.id)
         log = MigrationLog(instance, migration.id)
         if dry_run:
-            ensure_plan(instance, migration)
+            in_foreground(lambda: ensure_plan(instance, migration))
         else:
             ops = {"load_batches": overrides} if overrides else None
             work = _Work(instance, Order(home=context.home, migration=migration, ops=ops), processes)
-            with graceful(), _at_work(instance, migration.id):
-                _watch(work, log, migration, progress)
+            with _at_work(instance, migration.id):
+                in_foreground(work.run, _reporting(work, log, migration, progress))
         log.refresh()
         return status_of(log, migration, log.summary())
 
 
 class _Work:
-    """Plans if need be and loads the open partitions, in a thread of its own.
-
-    The main thread is left to signals: Dagster would turn an interrupt into a failed run.
-    """
+    """Plans if need be and loads the open partitions."""
 
     def __init__(self, instance: dg.DagsterInstance, order: Order, workers: int) -> None:
         self._instance = instance
@@ -105,6 +94,7 @@ class _Work:
         self._log = MigrationLog(instance, migration.id)
         self._began = now()
         self._failed: dict[str, ValidationFailed] = {}
+        self._sleep = Interrupt(stop_requested).sleep
 
     def run(self) -> None:
         """Load until every partition is done or has failed once.
@@ -124,10 +114,12 @@ class _Work:
 
     def _load_all(self) -> Plan:
         """Load every partition that nobody works on, with embedded folders opened once for all of them."""
+        chosen = self._migration.source.scopes
+        read = None if chosen == "all" else chosen
         with (
-            databases.keep_open(self._source),
-            databases.keep_open(self._target),
-            databases.open_source(self._source) as source,
+            databases.keep_open(self._source, scopes=read, sleep=self._sleep),
+            databases.keep_open(self._target, scopes=(), sleep=self._sleep),
+            databases.open_source(self._source, sleep=self._sleep) as source,
         ):
             # Whoever has no folder yet waits here, before it takes a partition that it could not load.
             source.ping()
@@ -176,7 +168,7 @@ class _Work:
             settled = {key for key, state in states.items() if state.state == "done"} | self._failed.keys()
             if len(settled) == len(plan.splits):
                 return True
-            time.sleep(_POLL_SECONDS)
+            self._sleep(_POLL_SECONDS)
 
     def _open(self, plan: Plan) -> list[str]:
         self._log.refresh()
@@ -218,32 +210,20 @@ class _Work:
         return asked is not None and asked > self._began
 
 
-def _watch(work: _Work, log: MigrationLog, migration: Migration, progress: Progress | None) -> None:
-    """Run `work` and report progress until it ends; an interrupt ends everything at once."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="migrate") as pool:
-        future: Future[None] = pool.submit(work.run)
-        plan: PlanSummary | None = None
-        try:
-            while wait([future], timeout=_REFRESH_SECONDS).not_done:
-                plan = plan or log.summary()
-                log.refresh()
-                if work.asked_to_stop(log):
-                    request_stop()  # it may wait where it does not look
-                if progress is not None:
-                    progress(status_of(log, migration, plan))
-        except KeyboardInterrupt:
-            _leave_at_once()
-    future.result()
+def _reporting(work: _Work, log: MigrationLog, migration: Migration, progress: Progress | None) -> Callable[[], None]:
+    """What to do about twice a second while `work` runs: look whether it should end, and report progress."""
+    plan: PlanSummary | None = None
 
+    def look() -> None:
+        nonlocal plan
+        plan = plan or log.summary()
+        log.refresh()
+        if work.asked_to_stop(log):
+            request_stop()  # it may wait where it does not look
+        if progress is not None:
+            progress(status_of(log, migration, plan))
 
-def _leave_at_once() -> NoReturn:
-    """End this process and its workers without a word: the user asked twice, and a call may hang for minutes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    if os.isatty(_STDERR):
-        os.write(_STDERR, _SHOW_CURSOR)
-    os._exit(Stopped.exit_code)
+    return look
 
 
 @contextlib.contextmanager

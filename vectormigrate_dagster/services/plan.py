@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import dagster as dg
@@ -11,6 +12,7 @@ from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import plan_job
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.services.context import Context, endpoints
+from vectormigrate_dagster.services.foreground import in_foreground
 from vectormigrate_dagster.services.models import Estimate, LossCounts, PlanDocument
 from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster.services.status import endpoint_document
@@ -37,15 +39,14 @@ def plan(
         PlanRefused: something cannot be moved, or would be changed and is not allowed to.
         PlanOutdated: there is a plan that may not be replaced.
         DatabaseError: a database could not be reached or refused us.
+        Stopped: a signal ended it; there is no new plan.
     """
     migration = context.migration(migration_id)
     endpoints(migration)
     with context.instance() as instance:
-        run_job(
-            plan_job(migration),
-            instance,
-            migration.id,
-            ops={"make_plan": {"full_profile": profile == "full", "replan": replan, "adopt": adopt}},
+        settings = {"full_profile": profile == "full", "replan": replan, "adopt": adopt}
+        in_foreground(
+            partial(run_job, plan_job(migration), instance, migration.id, ops={"make_plan": settings}),
         )
         return _document(MigrationLog(instance, migration.id).require_plan(), migration)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from vectormigrate_dagster.defs.state import now
 from vectormigrate_dagster.defs.validating import validate_migration
 from vectormigrate_dagster.errors import ConfigurationError
 from vectormigrate_dagster.services.context import Context, endpoints
+from vectormigrate_dagster.services.foreground import in_foreground
 from vectormigrate_dagster.services.models import TierResult, ValidationDocument
 
 
@@ -25,6 +27,7 @@ def validate(
     Raises:
         PlanOutdated: there is no plan to validate against.
         DatabaseError: a database could not be reached or refused us.
+        Stopped: a signal ended it; nothing is recorded.
     """
     if full and sample_size is not None:
         raise ConfigurationError("give a sample size or ask for a full validation, not both")
@@ -32,7 +35,9 @@ def validate(
     source, target = endpoints(migration)
     began = time.monotonic()
     with context.instance() as instance:
-        report = validate_migration(instance, migration, source, target, sample_size=sample_size, full=full)
+        report = in_foreground(
+            partial(validate_migration, instance, migration, source, target, sample_size=sample_size, full=full)
+        )
     return ValidationDocument(
         migration_id=migration.id,
         passed=report.passed,

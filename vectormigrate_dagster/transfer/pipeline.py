@@ -22,6 +22,7 @@ from vectormigrate_dagster.transfer.throttle import Interrupt, Stop, Throttle, n
 from vectormigrate_dagster.transfer.writer import BatchWriter, OnConflict, Written
 
 _DOUBTS = 3
+_VANISHED = "the source listed it, and could not give it when it was asked for it several times"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,8 @@ class Settings:
 class Checkpoint:
     """Everything up to and including `after` is accounted for and needs no second look.
 
-    Numbers count from the beginning of this call of `transfer_split`; `refused` is new since the last checkpoint.
+    Numbers count from the beginning of this call of `transfer_split`; `refused` and `gone` are new since the last
+    checkpoint.
 
     Args:
         after: the last id of the source that is accounted for, in text form: where a resume goes on.
@@ -58,6 +60,7 @@ class Checkpoint:
         skipped: records left alone because the target held somebody else's under that id.
         refused: records that the mapping or the target refused, by their ids and scope in the source.
         vanished: records that the source listed and could no longer give.
+        gone: those of them that are new, by their ids and scope.
         seconds: since the beginning.
     """
 
@@ -68,6 +71,7 @@ class Checkpoint:
     skipped: int = 0
     refused: tuple[Refusal, ...] = ()
     vanished: int = 0
+    gone: tuple[Refusal, ...] = ()
     seconds: float = 0.0
 
 
@@ -161,6 +165,8 @@ def transfer_split(
             total = _add(total, done, time.monotonic() - started)
             del done  # or its page would live on while the caller records the checkpoint
             yield total
+        # Whoever looks at the target next does so with another object, which cannot know what it has to wait for.
+        throttle.target.call(target.wait_visible, sleep=ends.sleep)
     finally:
         end()
         line.join()
@@ -272,5 +278,6 @@ def _add(total: Checkpoint, done: _Done, seconds: float) -> Checkpoint:
         skipped=total.skipped + sum(part.skipped for part in done.written),
         refused=done.refused,
         vanished=total.vanished + len(done.read.batch.vanished),
+        gone=tuple(Refusal(text, _VANISHED, done.read.batch.scope) for text in done.read.batch.vanished),
         seconds=seconds,
     )

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.errors import StorageFailed
 
-Sleep = Callable[[float], None]
 Clock = Callable[[], float]
 
 SLICE_SECONDS = 0.5

@@ -18,8 +18,9 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.errors import DatabaseError, Stopped, Throttled, Unavailable
-from vectormigrate_dagster.transfer.rate import SLICE_SECONDS, RateLimiter, Sleep
+from vectormigrate_dagster.transfer.rate import SLICE_SECONDS, RateLimiter
 
 T = TypeVar("T")
 

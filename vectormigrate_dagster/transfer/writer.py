@@ -13,13 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vectormigrate_dagster.databases import Database, Refusal
+from vectormigrate_dagster.databases import Database, Refusal, Sleep
 from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, TargetNotEmpty, ValidationFailed
 from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.compare import Comparison, Tolerance, compare
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
-from vectormigrate_dagster.transfer.rate import Sleep
 from vectormigrate_dagster.transfer.throttle import Throttle
 
 OnConflict = Literal["fail", "skip", "overwrite"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,13 +15,16 @@ import pytest
 from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Database, Endpoint, capabilities_of, open_target
-from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster.databases.endpoint import QdrantOptions, WeaviateOptions
 from vectormigrate_dagster.databases.milvus.records import UNREADABLE
+from vectormigrate_dagster.databases.pinecone.capabilities import DOCUMENTS
 from vectormigrate_dagster.model import (
     Batch,
     Capabilities,
     CollectionSchema,
     Dense,
+    FieldSchema,
+    FieldType,
     Id,
     IdColumn,
     IdKind,
@@ -39,6 +43,14 @@ AWKWARD_TEXTS = [
 ]  # fmt: skip
 
 
+FIELDS = (
+    FieldSchema(name="name", type=FieldType.TEXT, declared=True),
+    FieldSchema(name="n", type=FieldType.INT64, declared=True),
+    FieldSchema(name="only", type=FieldType.INT64, declared=True),
+)
+"""Of the payloads that these tests write."""
+
+
 @dataclass(frozen=True)
 class DatabaseCase:
     """One database in one mode.
@@ -50,6 +62,7 @@ class DatabaseCase:
         exact_index: an index whose answers are exact; None where every answer can be.
         server: the fixture that says where the server is; None for embedded databases, which are in a folder.
         unreadable: ids that it accepts and counts, and that no query returns.
+        rename: what it makes of a collection's name.
     """
 
     name: str
@@ -58,16 +71,24 @@ class DatabaseCase:
     exact_index: IndexSpec | None = None
     server: str | None = None
     unreadable: Sequence[Id] = ()
+    rename: Callable[[str], str] = str
 
     @property
     def vector(self) -> str:
         return self.capabilities.default_vector_name
 
     def schema(self, *, kind: IdKind | None = None, metric: Metric = Metric.DOT, dim: int = 4) -> CollectionSchema:
-        """The plainest collection: one dense vector, no fields; of all id kinds that it can hold at once."""
+        """The plainest collection: one dense vector; of all id kinds that it can hold at once.
+
+        It has no fields, but for those of `records` where a key without a field cannot be kept.
+        """
         kinds = self.capabilities.id_kinds if self.capabilities.mixed_id_kinds else (kind or self.kinds[0],)
         vector = VectorSchema(name=self.vector, dim=dim, metric=metric, index=self.exact_index)
-        return CollectionSchema(name="things", ids=IdSchema(kinds=kinds), vectors=(vector,))
+        dynamic = self.capabilities.dynamic_fields
+        fields = () if dynamic else FIELDS
+        return CollectionSchema(
+            name="things", ids=IdSchema(kinds=kinds), vectors=(vector,), fields=fields, dynamic=dynamic
+        )
 
     @property
     def kinds(self) -> Sequence[IdKind]:
@@ -97,6 +118,19 @@ def qdrant_server(*, grpc: bool) -> DatabaseCase:
     )
 
 
+def pinecone(*, documents: bool) -> DatabaseCase:
+    """A vector index, or a document index with a vector of its own name."""
+    declared = capabilities_of("pinecone")
+    return DatabaseCase(
+        name="pinecone-documents" if documents else "pinecone",
+        endpoint=lambda server, collection: Endpoint(
+            type="pinecone", url=server.url, api_key=SecretStr(server.api_key), collection=collection
+        ),
+        capabilities=DOCUMENTS.but(default_vector_name="embedding") if documents else declared,
+        server="pinecone_server",
+    )
+
+
 def milvus_server() -> DatabaseCase:
     return DatabaseCase(
         name="milvus-server",
@@ -108,8 +142,33 @@ def milvus_server() -> DatabaseCase:
     )
 
 
+def weaviate(*, named: bool) -> DatabaseCase:
+    def endpoint(server: Any, collection: str) -> Endpoint:
+        key = None if server.api_key is None else SecretStr(server.api_key)
+        options = WeaviateOptions(grpc_url=server.grpc_url)
+        return Endpoint(type="weaviate", url=server.url, api_key=key, collection=collection, options=options)
+
+    declared = capabilities_of("weaviate")
+    return DatabaseCase(
+        name="weaviate" if named else "weaviate-unnamed",
+        endpoint=endpoint,
+        capabilities=declared.but(default_vector_name="default") if named else declared,
+        exact_index=IndexSpec(type="flat"),
+        server="weaviate_server",
+        rename=str.capitalize,
+    )
+
+
 EMBEDDED = [embedded("qdrant"), embedded("milvus", IndexSpec(type="FLAT"))]
-CASES = [*EMBEDDED, qdrant_server(grpc=False), qdrant_server(grpc=True), milvus_server()]
+CASES = [
+    *EMBEDDED,
+    qdrant_server(grpc=False),
+    qdrant_server(grpc=True),
+    milvus_server(),
+    pinecone(documents=False),
+    pinecone(documents=True),
+]
+CASES += [weaviate(named=True), weaviate(named=False)]
 
 Opener = Callable[..., Database]
 
@@ -159,16 +218,53 @@ def some_ids(case: DatabaseCase, kind: IdKind, n: int) -> list[Id]:
         ids = [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1), *(uuid.UUID(bytes=random.bytes(16)) for _ in numbers)]
     else:
         ids = [*AWKWARD_TEXTS, *(f"id-{value}" for value in numbers)]
+    pattern = case.capabilities.id_pattern
+    if pattern is not None:
+        ids = [value for value in ids if re.fullmatch(pattern, str(value))]
     different = [value for value in dict.fromkeys(ids) if value not in case.unreadable][:n]
     random.shuffle(different)
     return different
 
 
+def numbered(kind: IdKind, ids: Sequence[Id]) -> IdColumn:
+    """A column of ids; where they are no numbers, those that are called after the numbers, in the same order."""
+    return IdColumn.of(kind, [called_after(kind, value) for value in ids])
+
+
+def called_after(kind: IdKind, value: Id) -> Id:
+    """The id of a kind that stands for a number; an id of the kind stands for itself."""
+    if not isinstance(value, int) or kind in (IdKind.U64, IdKind.I64):
+        return value
+    return uuid.UUID(int=value) if kind is IdKind.UUID else f"{value:020d}"
+
+
+def kept(payload: dict[str, Any], can: Capabilities) -> dict[str, Any] | None:
+    """A payload as it comes back; None if the database does not claim to hold it."""
+    back = {}
+    for key, value in payload.items():
+        elements = value if isinstance(value, list) else []
+        if can.key_pattern is not None and not re.fullmatch(can.key_pattern, key):
+            return None
+        if _json_type(value) not in can.payload_types:
+            return None
+        if can.list_elements is not None and not {_json_type(element) for element in elements} <= can.list_elements:
+            return None
+        if type(value) is int and not can.min_int <= value <= can.max_int:
+            return None
+        back[key] = float(value) if type(value) is int and can.numbers_are_floats else value
+    return back
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "bool", int: "int", float: "float", str: "text", list: "list", dict: "object", type(None): "null"}
+    return names[type(value)]
+
+
 def records(case: DatabaseCase, ids: Sequence[Id], kind: IdKind, *, dim: int = 4, seed: int = 0) -> Batch:
-    """A batch of random vectors that are not normalised, whose payload names the id."""
+    """A batch of random vectors that are not normalised, whose payload names the id; ids are those of `numbered`."""
     vectors = np.random.default_rng(seed).standard_normal((len(ids), dim)).astype(np.float32) * 3
     return Batch(
-        ids=IdColumn.of(kind, ids),
+        ids=numbered(kind, ids),
         vectors={case.vector: Dense(vectors)},
         payloads=[{"name": str(value), "n": i} for i, value in enumerate(ids)],
     )

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import SecretStr
 
-from vectormigrate_dagster.databases import (
-    Endpoint,
-)
+from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster.model import (
     Batch,

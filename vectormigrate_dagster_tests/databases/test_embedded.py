@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from vectormigrate_dagster.databases import embedded, keep_open, open_source, open_target
-from vectormigrate_dagster.errors import NotFound, SchemaMismatch, Unavailable
+from vectormigrate_dagster.errors import NotFound, SchemaMismatch, Stopped, Unavailable
 from vectormigrate_dagster.model import IdColumn, Split
 from vectormigrate_dagster_tests.databases.conftest import EMBEDDED, DatabaseCase, Opener, records
+from vectormigrate_dagster_tests.databases.waits import Waits
 
 
 @pytest.fixture(params=EMBEDDED, ids=lambda case: case.name)
@@ -76,21 +77,27 @@ def test_a_folder_in_use_is_unavailable_and_named(case: DatabaseCase, tmp_path: 
         assert database.count() == 3
 
 
-def test_waits_until_the_other_process_ends(
-    case: DatabaseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waits_until_the_other_process_ends(case: DatabaseCase, tmp_path: Path) -> None:
     made(case, tmp_path)
     waits = []
-    with another_process_holding(case, tmp_path) as child:
+    with another_process_holding(case, tmp_path) as child, impatient(case, tmp_path, wait_s=600) as database:
 
         def wait(seconds: float) -> None:
             waits.append(seconds)
             child.communicate()
 
-        monkeypatch.setattr(embedded.time, "sleep", wait)
-        with impatient(case, tmp_path, wait_s=600) as database:
-            assert database.count() == 3
+        database.sleep = wait
+        assert database.count() == 3
     assert len(waits) == 1
+
+
+def test_a_folder_is_not_waited_for_once_the_work_is_to_end(case: DatabaseCase, tmp_path: Path) -> None:
+    made(case, tmp_path)
+    with another_process_holding(case, tmp_path), impatient(case, tmp_path, wait_s=600) as database:
+        database.sleep = waits = Waits(3)
+        with pytest.raises(Stopped):
+            database.count()
+    assert waits.seconds == [embedded.POLL_SECONDS] * 4
 
 
 def test_closing_gives_the_folder_back(case: DatabaseCase, tmp_path: Path) -> None:

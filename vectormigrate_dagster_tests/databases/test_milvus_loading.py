@@ -18,7 +18,7 @@ from vectormigrate_dagster.databases.milvus import loading
 from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.databases.milvus.loading import Loading
 from vectormigrate_dagster.databases.milvus.messages import batch_of_message, column_of_message
-from vectormigrate_dagster.errors import DatabaseError, Unavailable
+from vectormigrate_dagster.errors import DatabaseError, Stopped, Unavailable
 from vectormigrate_dagster.model import (
     CollectionSchema,
     FieldSchema,
@@ -29,6 +29,7 @@ from vectormigrate_dagster.model import (
     Split,
     VectorSchema,
 )
+from vectormigrate_dagster_tests.databases.waits import Waits
 
 WHOLE = Split(kind=IdKind.I64)
 SCHEMA = CollectionSchema(
@@ -44,9 +45,11 @@ class Server:
 
     Args:
         states: answers to "is it loaded?"; the last one is repeated. Each is a state, or the progress of loading.
+        index: the state of its index.
     """
 
-    def __init__(self, *states: LoadState | int) -> None:
+    def __init__(self, *states: LoadState | int, index: str = "Failed") -> None:
+        self.index = index
         self.states = list(states) or [LoadState.Loaded]
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.fails: dict[str, Exception] = {}
@@ -69,7 +72,7 @@ class Server:
         return ["v"]
 
     def describe_index(self, collection: str, index: str, **settings: Any) -> dict[str, Any]:
-        return {"state": "Failed", "pending_index_rows": 5}
+        return {"state": self.index, "pending_index_rows": 5}
 
     def close(self) -> None:
         pass
@@ -230,6 +233,17 @@ def test_a_load_is_waited_for_as_long_as_it_makes_progress(monkeypatch: pytest.M
         Loading("things", 60).ensure(Server(LoadState.NotLoad, 10, LoadState.NotLoad))
 
 
+def test_a_load_is_not_waited_for_once_the_work_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(LoadState.NotLoad, 10)
+    database = on(monkeypatch, server)
+    database.sleep = waits = Waits(3)
+    with pytest.raises(Stopped):
+        database.count()
+    assert waits.seconds == [0.1] * 4
+    database.close()
+    assert len(server.named("release_collection")) == 1
+
+
 def test_h26_what_could_not_be_put_back_stays_owed() -> None:
     server = Server(LoadState.NotLoad, LoadState.Loaded)
     loading = Loading("things", 60)
@@ -271,3 +285,11 @@ def test_an_index_that_cannot_be_built_ends_the_wait(monkeypatch: pytest.MonkeyP
     with pytest.raises(DatabaseError, match="cannot build index 'v': out of disk"):
         on(monkeypatch, server).finish_bulk_load()
     assert server.named("list_indexes") == [{"timeout": 60.0}]
+
+
+def test_an_index_is_not_waited_for_once_the_work_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = on(monkeypatch, Server(index="InProgress"))
+    database.sleep = waits = Waits(3)
+    with pytest.raises(Stopped):
+        database.finish_bulk_load()
+    assert waits.seconds == [0.5] * 4

@@ -1,50 +1,28 @@
-"""What only a Milvus server has: versions, load state, repeated ids, its clock, and a network that breaks."""
+"""What only a Milvus server has: load state, repeated ids, its clock, aliases."""
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import replace
-from pathlib import Path
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
 from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
 
-from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import Database, Endpoint, Source, keep_open, open_source, open_target
 from vectormigrate_dagster.databases.columns import joined
-from vectormigrate_dagster.databases.endpoint import MilvusOptions
-from vectormigrate_dagster.databases.milvus.capabilities import of_version, require_version, version_of
-from vectormigrate_dagster.databases.milvus.quantiles import quantiles
 from vectormigrate_dagster.databases.milvus.records import UNREADABLE
-from vectormigrate_dagster.databases.pages import TARGET_BYTES, PageSize
-from vectormigrate_dagster.errors import (
-    AuthenticationFailed,
-    DatabaseError,
-    InvalidRecord,
-    NotFound,
-    SchemaMismatch,
-    Unavailable,
-)
-from vectormigrate_dagster.mapping.profile import profile_source
-from vectormigrate_dagster.mapping.records import RecordMapper
-from vectormigrate_dagster.mapping.schema import map_schema
+from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, SchemaMismatch, Unavailable
 from vectormigrate_dagster.model import (
     Batch,
     CollectionSchema,
-    Dense,
     Element,
-    FieldSchema,
     FieldType,
     Id,
     IdColumn,
@@ -55,23 +33,18 @@ from vectormigrate_dagster.model import (
     Packed,
     ScopeKind,
     Split,
-    VectorKind,
     VectorSchema,
 )
-from vectormigrate_dagster_tests.servers.milvus import QUICK, Address, MilvusServer
-
-VECTOR = VectorSchema(name="v", dim=4, metric=Metric.EUCLIDEAN, index=IndexSpec(type="FLAT"))
-PLAIN = CollectionSchema(name="any", ids=IdSchema(kinds=(IdKind.I64,), field="key"), vectors=(VECTOR,))
-WHOLE = Split(kind=IdKind.I64)
-
-
-def batch(ids: list[int], scope: str | None = None, **payload: Any) -> Batch:
-    vectors = np.arange(len(ids) * 4, dtype=np.float32).reshape(-1, 4)
-    return Batch(IdColumn.of(IdKind.I64, ids), scope, {"v": Dense(vectors)}, [{"n": i, **payload} for i in ids])
-
-
-def ids_of(database: Any, split: Split = WHOLE, page: int = 1000) -> list[Id]:
-    return [value for part in database.scan(split, batch_records=page) for value in part.ids.to_pylist()]
+from vectormigrate_dagster_tests.databases.milvus_support import (
+    PLAIN,
+    WHOLE,
+    batch,
+    client_of,
+    declared,
+    ids_of,
+    with_field,
+)
+from vectormigrate_dagster_tests.servers.milvus import Address
 
 
 @pytest.fixture(scope="module")
@@ -88,116 +61,8 @@ def filled(milvus_server: Address) -> Iterator[Endpoint]:
 
 @pytest.fixture
 def client(milvus_server: Address) -> Iterator[MilvusClient]:
-    client = MilvusClient(milvus_server.url, token=milvus_server.token, db_name=milvus_server.database, dedicated=True)
-    yield client
-    client.close()
-
-
-########################################################################
-# Versions
-########################################################################
-
-
-def declared(name: str, type: FieldType, **settings: Any) -> FieldSchema:
-    return FieldSchema(name=name, type=type, declared=True, **({"nullable": False} | settings))
-
-
-def with_vector(**changes: Any) -> CollectionSchema:
-    return PLAIN.model_copy(update={"vectors": (VECTOR.model_copy(update=changes),)})
-
-
-def with_field(type: FieldType, **settings: Any) -> CollectionSchema:
-    return PLAIN.model_copy(update={"fields": (declared("f", type, **settings),)})
-
-
-VERSIONS = ["2.3.5", "2.4.0", "2.5.0", "2.6.0", "2.6.4", "2.6.6", "3.0.0"]
-FIRST = [
-    ("plain", PLAIN, "2.3.5"),
-    ("binary", with_vector(element=Element.BINARY, dim=8, metric=Metric.HAMMING), "2.3.5"),
-    ("json", with_field(FieldType.JSON), "2.3.5"),
-    ("array", with_field(FieldType.ARRAY, element=FieldType.INT64), "2.3.5"),
-    ("float16", with_vector(element=Element.FLOAT16), "2.4.0"),
-    ("bfloat16", with_vector(element=Element.BFLOAT16), "2.4.0"),
-    ("sparse", with_vector(kind=VectorKind.SPARSE, dim=None, metric=Metric.DOT), "2.4.0"),
-    ("two vectors", PLAIN.model_copy(update={"vectors": (VECTOR, VECTOR.model_copy(update={"name": "w"}))}), "2.4.0"),
-    ("null", with_field(FieldType.INT64, nullable=True), "2.5.0"),
-    ("default", with_field(FieldType.INT64, default=7), "2.5.0"),
-    ("int8", with_vector(element=Element.INT8), "2.6.0"),
-    ("geo", with_field(FieldType.GEO), "2.6.4"),
-    ("datetime", with_field(FieldType.DATETIME), "2.6.6"),
-    ("missing vector", with_vector(optional=True), "3.0.0"),
-]
-
-
-@pytest.mark.parametrize(("schema", "first"), [pytest.param(s, f, id=name) for name, s, f in FIRST])
-def test_each_type_is_refused_before_the_version_that_knows_it(schema: CollectionSchema, first: str) -> None:
-    for version in VERSIONS:
-        if version_of(version) >= version_of(first):
-            require_version(schema, version_of(version))
-        else:
-            expected = first.removesuffix(".0")
-            with pytest.raises(SchemaMismatch, match=rf"is {version} .* needs? {expected}; use a newer server"):
-                require_version(schema, version_of(version))
-
-
-def test_capabilities_follow_the_version() -> None:
-    old, new = of_version((2, 3, 5)), of_version((3, 0, 0))
-    assert (old.max_vectors, old.vector_kinds, old.null_fields) == (1, (VectorKind.DENSE,), False)
-    assert old.elements == (Element.FLOAT32, Element.BINARY)
-    assert FieldType.GEO not in old.field_types
-    assert (new.missing_vectors, new.null_fields) == (True, True)
-    assert {FieldType.GEO, FieldType.DATETIME} < set(new.field_types)
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"), [("v2.3.5-lite", (2, 3, 5)), ("2.6", (2, 6, 0)), ("master-20260901-1a2b3c", (2, 3, 0))]
-)
-def test_versions_are_read_as_servers_write_them(text: str, numbers: tuple[int, ...]) -> None:
-    assert version_of(text) == numbers
-
-
-def test_a_field_that_would_abort_the_server_is_never_sent(milvus_server: Address) -> None:
-    """2.3.5 aborts on GEOMETRY, and again on every start on that data."""
-    with open_target(milvus_server.endpoint("places")) as database:
-        if FieldType.GEO in database.probe().field_types:
-            pytest.skip("this server knows it")
-        with pytest.raises(SchemaMismatch, match=r"field 'f' is geo, which needs 2\.6\.4"):
-            database.create(with_field(FieldType.GEO))
-        database.ping()
-        with pytest.raises(NotFound):
-            database.describe()
-
-
-def test_columns_that_may_be_null_are_planned_so_that_this_server_makes_the_collection(
-    milvus_server: Address, tmp_path: Path
-) -> None:
-    fields = (
-        declared("n", FieldType.INT64, nullable=True),
-        declared("seven", FieldType.INT64, default=7),
-        declared("text", FieldType.TEXT, nullable=True, max_length=9),
-    )
-    payloads = [{"n": 1, "seven": 1, "text": "é"}, {"n": None, "seven": 7, "text": "x"}]
-    with (
-        open_target(Endpoint(type="milvus", path=tmp_path / "newer", collection="any")) as source,
-        open_target(milvus_server.endpoint("older")) as target,
-    ):
-        source.create(PLAIN.model_copy(update={"fields": fields, "dynamic": False}))
-        source.upsert(
-            Batch(IdColumn.of(IdKind.I64, [1, 2]), None, {"v": Dense(np.eye(2, 4, dtype=np.float32))}, payloads)
-        )
-        can = of_version((2, 3, 5))
-        profile = profile_source(Source(source), [WHOLE], full=True)
-        plan, report = map_schema(source.describe(), source.probe(), can, MappingConfig(), profile, collection="older")
-        report.check()
-        target.create(plan.target_schema)
-        for part in source.scan(WHOLE):
-            mapped = RecordMapper(plan).map(part)
-            assert not mapped.refused
-            assert [target.upsert(batch) for batch in mapped.batches] == [[]]
-        assert [field.name for field in target.describe().fields] == ["seven", "text"]
-        (read,) = target.scan(WHOLE)
-        assert read.payloads == payloads
-        target.drop()
+    with closing(client_of(milvus_server)) as client:
+        yield client
 
 
 ########################################################################
@@ -468,237 +333,3 @@ def test_holding_what_does_not_answer_leaves_the_error_to_the_first_call() -> No
         endpoint = Endpoint(type="milvus", url=f"http://127.0.0.1:{unused.getsockname()[1]}", collection="any")
         with keep_open(endpoint), open_source(endpoint) as source, pytest.raises(Unavailable):
             source.ping()
-
-
-class Numbers:
-    """Sorted integers that are asked as `milvus_quantiles` asks, with the number of questions."""
-
-    def __init__(self, ids: np.ndarray) -> None:
-        self.ids, self.asked = ids, 0
-
-    def _start(self, after: Id | None) -> int:
-        return 0 if after is None else int(np.searchsorted(self.ids, after, side="right"))  # type: ignore[arg-type]
-
-    def at(self, after: Id | None, place: int) -> Id | None:
-        self.asked += 1
-        i = self._start(after) + place - 1
-        return int(self.ids[i]) if i < len(self.ids) else None
-
-    def count(self, after: Id | None, last: Id) -> int:
-        self.asked += 1
-        return self._start(last) - self._start(after)
-
-
-@pytest.mark.parametrize("spread", ["dense", "random", "clustered"])
-def test_splits_of_a_large_collection_are_exact_and_cost_few_questions(spread: str) -> None:
-    n = 2_000_000
-    random = np.random.default_rng(0)
-    ids = {
-        "dense": np.arange(n) - n // 2,
-        "random": np.unique(random.integers(-(2**63), 2**63 - 1, n)),
-        "clustered": np.unique(np.concatenate([random.integers(0, n, n), random.integers(2**61, 2**61 + n, n)])),
-    }[spread]
-    asked = Numbers(ids)
-    bounds = quantiles(asked, len(ids), 10, page=1000, numbers=True)
-    assert bounds == [int(ids[len(ids) * i // 10 - 1]) for i in range(1, 10)]
-    assert asked.asked < 9 * 100  # walking takes 9 * 200 for two million, and more for more
-
-
-def test_splits_begin_at_the_smallest_number_that_a_server_knows() -> None:
-    """A filter that names the number before it is refused by the server."""
-
-    class Strict(Numbers):
-        def at(self, after: Id | None, place: int) -> Id | None:
-            assert after is None or int(after) >= -(2**63)  # type: ignore[arg-type]
-            return super().at(after, place)
-
-        def count(self, after: Id | None, last: Id) -> int:
-            assert after is None or int(after) >= -(2**63)  # type: ignore[arg-type]
-            return super().count(after, last)
-
-    ids = np.concatenate([[-(2**63)], np.arange(99_999)])
-    bounds = quantiles(Strict(ids), len(ids), 3, page=100, numbers=True)
-    assert bounds == [int(ids[len(ids) * i // 3 - 1]) for i in (1, 2)]
-
-
-def test_pages_follow_the_weight_of_records() -> None:
-    size = PageSize(10_000, record_bytes=2000)
-    assert size.records == TARGET_BYTES // 2000
-    size.learn(100, 100 * 100_000)
-    assert size.records == TARGET_BYTES // 100_000
-    size.learn(100, 100 * 10)
-    assert size.records == 2 * (TARGET_BYTES // 100_000)
-    while size.shrink():
-        pass
-    assert size.records == 1
-
-
-########################################################################
-# A network and a server that fail
-########################################################################
-
-
-def on_network(server: MilvusServer, **options: Any) -> Database:
-    options = {"timeout_s": 20.0, "connect_timeout_s": 5.0} | options
-    return open_target(Endpoint(type="milvus", url=server.url, collection="net", options=MilvusOptions(**options)))
-
-
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
-    """A server that tests may kill, with collection "net" of 100 records."""
-    with MilvusServer.start(tmp_path_factory.mktemp("mortal"), QUICK) as server:
-        with on_network(server) as database:
-            database.create(PLAIN)
-            database.upsert(batch(list(range(100))))
-        yield server
-
-
-def patiently(call: Callable[[], Any]) -> Any:
-    """Call until the server answers: what `transfer.throttle` does, for a bounded time."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return call()
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-
-
-def test_a_lost_acknowledgement_is_an_error_and_the_repetition_makes_no_second_row(mortal: MilvusServer) -> None:
-    with on_network(mortal) as database:
-        assert ids_of(database) == list(range(100))  # so that the next call is the write
-        mortal.proxy.swallow_replies()
-        with pytest.raises(Unavailable, match="does not answer"):
-            database.upsert(batch([1000, 1001]))
-        assert mortal.proxy.swallowed
-        assert patiently(lambda: database.upsert(batch([1000, 1001]))) == []
-        assert database.count() == 102
-        database.delete(IdColumn.of(IdKind.I64, [1000, 1001]))
-        assert database.count() == 100
-
-
-def test_h28_every_call_survives_a_cut_connection(mortal: MilvusServer) -> None:
-    with on_network(mortal) as database:
-        calls: list[Callable[[], Any]] = [
-            database.ping, database.describe, database.count, lambda: ids_of(database),
-            lambda: database.fetch(IdColumn.of(IdKind.I64, [1])), lambda: database.upsert(batch([1])),
-        ]  # fmt: skip
-        for call in calls:
-            call()
-            mortal.proxy.cut()
-            try:
-                call()
-            except Unavailable:  # what `transfer.throttle` repeats
-                call()
-
-
-def test_h28_a_server_that_is_killed_and_comes_back_is_found_again(mortal: MilvusServer) -> None:
-    with on_network(mortal) as database:
-        pages = database.scan(WHOLE, batch_records=30)
-        last = next(pages).ids[29]
-        mortal.kill()
-        with pytest.raises(Unavailable, match=mortal.url):
-            next(pages)
-        with pytest.raises(Unavailable, match=mortal.url):
-            database.upsert(batch([5000]))
-        with on_network(mortal) as another, pytest.raises(Unavailable, match=mortal.url):
-            another.count()
-        mortal.restart()
-        patiently(lambda: database.fetch(IdColumn.of(IdKind.I64, [1])))
-        assert [v for part in database.scan(WHOLE, after=str(last)) for v in part.ids.to_pylist()] == list(
-            range(30, 100)
-        )
-        assert database.upsert(batch([5000])) == []
-        assert database.count() == 101
-
-
-def test_a_machine_that_never_answers_is_given_up(milvus_server: Address) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        options = MilvusOptions(connect_timeout_s=0.5)
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        source = open_source(Endpoint(type="milvus", url=url, collection="net", options=options))
-        with source, pytest.raises(Unavailable, match="in time"):
-            source.ping()
-
-
-def test_a_database_that_does_not_exist_is_named(milvus_server: Address) -> None:
-    source = open_source(replace(milvus_server, database="nowhere").endpoint("any"))
-    with source, pytest.raises(NotFound, match=r"options\.database"):
-        source.describe()
-
-
-def test_a_collection_that_is_dropped_or_made_anew_during_a_load_ends_it(
-    milvus_server: Address, client: MilvusClient
-) -> None:
-    with open_target(milvus_server.endpoint("gone")) as database:
-        database.create(PLAIN)
-        assert database.upsert(batch([1])) == []
-        client.drop_collection("gone")
-        with pytest.raises(NotFound, match="'gone'"):
-            database.upsert(batch([2]))
-        with open_target(milvus_server.endpoint("gone")) as other:
-            other.create(with_vector(dim=8))
-        with pytest.raises((InvalidRecord, SchemaMismatch), match="dim"):
-            database.upsert(batch([2]))
-        client.drop_collection("gone")
-
-
-########################################################################
-# TLS, token and limits: one server with all of them
-########################################################################
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server that asks for TLS and a token and sends at most 256 KB at once; its address and its certificate."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("guarded")
-    certificate, key = folder / "server.pem", folder / "server.key"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60,
-    )  # fmt: skip
-    settings = QUICK | {
-        "common.security.authorizationEnabled": "true",
-        "common.security.tlsMode": 1,
-        "tls.serverPemPath": certificate,
-        "tls.serverKeyPath": key,
-        "tls.caPemPath": certificate,
-        "proxy.grpc.serverMaxSendSize": 262_144,
-    }
-    with ExitStack() as stack:
-        server = stack.enter_context(MilvusServer.start(folder / "data", settings))
-        yield f"https://localhost:{server.proxy.port}", certificate
-
-
-def guarded_endpoint(guarded: tuple[str, Path], token: str | None = "root:Milvus", **options: Any) -> Endpoint:
-    url, certificate = guarded
-    key = None if token is None else SecretStr(token)
-    made = MilvusOptions(**({"ca_file": certificate, "connect_timeout_s": 5} | options))
-    return Endpoint(type="milvus", url=url, api_key=key, collection="safe", options=made)
-
-
-def test_h08_replies_that_are_too_large_are_asked_for_in_smaller_pages_through_tls(guarded: tuple[str, Path]) -> None:
-    with open_target(guarded_endpoint(guarded)) as database:
-        database.create(PLAIN)
-        database.upsert(batch(list(range(200)), text="x" * 5000))
-        assert ids_of(database) == list(range(200))
-        asked = IdColumn.of(IdKind.I64, [*range(150), 999])
-        fetched = database.fetch(asked)
-        assert (len(fetched.batch), fetched.missing.to_pylist()) == (150, [999])
-
-
-@pytest.mark.parametrize("token", ["root:wrong", "nobody:Milvus", None])
-def test_a_wrong_token_is_not_accepted(guarded: tuple[str, Path], token: str | None) -> None:
-    source = open_source(guarded_endpoint(guarded, token))
-    with source, pytest.raises(AuthenticationFailed, match="does not accept the key") as failed:
-        source.describe()
-    assert "wrong" not in str(failed.value)
-
-
-def test_a_certificate_that_nobody_vouches_for_is_not_accepted(guarded: tuple[str, Path]) -> None:
-    with open_source(guarded_endpoint(guarded, ca_file=None)) as source, pytest.raises(Unavailable):
-        source.ping()

@@ -18,8 +18,9 @@ from qdrant_client.local import local_collection, qdrant_local
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
-from vectormigrate_dagster.databases.qdrant.records import cut, first_after
+from vectormigrate_dagster.databases.qdrant.records import first_after
 from vectormigrate_dagster.databases.qdrant.schema import payload_index
+from vectormigrate_dagster.databases.splits import cut
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     BrokenScan,

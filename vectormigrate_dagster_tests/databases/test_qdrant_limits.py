@@ -11,34 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc
 
-from vectormigrate_dagster.databases import (
-    Database,
-    capabilities_of,
-    open_source,
-    open_target,
-)
+from vectormigrate_dagster.databases import Database, capabilities_of, open_source, open_target
 from vectormigrate_dagster.databases.base import Source
 from vectormigrate_dagster.databases.qdrant import limits as limits_of_requests
-from vectormigrate_dagster.errors import (
-    InvalidRecord,
-    Throttled,
-    Unavailable,
-)
-from vectormigrate_dagster.model import (
-    Batch,
-    Dense,
-    IdColumn,
-    IdKind,
-    Split,
-)
+from vectormigrate_dagster.errors import InvalidRecord, Throttled, Unavailable
+from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind, Split
 from vectormigrate_dagster.transfer import Settings as TransferSettings
 from vectormigrate_dagster.transfer import transfer_split
-from vectormigrate_dagster_tests.databases.qdrant_support import (
-    endpoint,
-    ids_of,
-    plain,
-    schema,
-)
+from vectormigrate_dagster_tests.databases.qdrant_support import endpoint, ids_of, plain, schema
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn, Settings
 from vectormigrate_dagster_tests.memory import SameMapper
 from vectormigrate_dagster_tests.transfer.conftest import impatient

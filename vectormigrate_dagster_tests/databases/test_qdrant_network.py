@@ -16,12 +16,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from vectormigrate_dagster.databases import (
-    Database,
-    Endpoint,
-    open_source,
-    open_target,
-)
+from vectormigrate_dagster.databases import Database, Endpoint, open_source, open_target
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster.databases.qdrant import errors as qdrant_errors
 from vectormigrate_dagster.errors import (
@@ -34,17 +29,7 @@ from vectormigrate_dagster.errors import (
     Throttled,
     Unavailable,
 )
-from vectormigrate_dagster.model import (
-    Batch,
-    Dense,
-    IdColumn,
-    IdKind,
-    Metric,
-    Multi,
-    Sparse,
-    Split,
-    VectorSchema,
-)
+from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind, Metric, Multi, Sparse, Split, VectorSchema
 from vectormigrate_dagster.transfer import Retry
 from vectormigrate_dagster_tests.databases.qdrant_support import (
     PLAIN,

@@ -18,22 +18,12 @@ from hypothesis import strategies as st
 from qdrant_client.models import CollectionStatus, OptimizersConfigDiff
 
 from vectormigrate_dagster.config import MappingConfig
-from vectormigrate_dagster.databases import (
-    Database,
-    capabilities_of,
-    open_source,
-    open_target,
-)
+from vectormigrate_dagster.databases import Database, capabilities_of, open_source, open_target
 from vectormigrate_dagster.databases.qdrant import database as qdrant_database
 from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
 from vectormigrate_dagster.databases.qdrant.capabilities import at, missing, version_of
 from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
-from vectormigrate_dagster.errors import (
-    DatabaseError,
-    NotFound,
-    SchemaMismatch,
-    Unavailable,
-)
+from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch, Stopped, Unavailable
 from vectormigrate_dagster.mapping.profile_models import Profile
 from vectormigrate_dagster.mapping.schema import map_schema
 from vectormigrate_dagster.model import (
@@ -61,6 +51,7 @@ from vectormigrate_dagster_tests.databases.qdrant_support import (
     plain,
     schema,
 )
+from vectormigrate_dagster_tests.databases.waits import Waits
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn, Settings
 
 ########################################################################
@@ -411,6 +402,16 @@ def test_the_end_of_a_load_goes_on_while_the_index_is_built(faulty: Database, mo
     faulty.finish_bulk_load()
     changed = ("things", {"optimizers_config": OptimizersConfigDiff()})
     assert done == [answers[0], answers[1], changed, answers[2]]
+
+
+def test_an_index_is_not_waited_for_once_the_work_is_to_end(faulty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty._client("read") as client:
+        info = client.get_collection("things")
+    monkeypatch.setattr(client, "get_collection", lambda _: info.model_copy(update={"status": CollectionStatus.YELLOW}))
+    faulty.sleep = waits = Waits(3)
+    with pytest.raises(Stopped):
+        faulty.finish_bulk_load()
+    assert waits.seconds == [1.0] * 4
 
 
 def test_a_broken_index_is_told(faulty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

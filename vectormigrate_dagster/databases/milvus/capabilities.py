@@ -21,6 +21,9 @@ from vectormigrate_dagster.model import (
 Version = tuple[int, ...]
 """Of a server, as numbers: (2, 3, 5)."""
 
+_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
+"""Of a field or partition: https://milvus.io/docs/limitations.md"""
+
 SERVER = Capabilities(
     type="milvus",
     title="Milvus",
@@ -52,11 +55,13 @@ SERVER = Capabilities(
         FieldType.DATETIME,
         FieldType.GEO,
     ),
-    field_name_pattern=r"[A-Za-z_][A-Za-z0-9_]{0,254}",
+    field_name_pattern=_NAME,
+    shared_names=True,
     reserved_keys=("$meta",),
     max_text_bytes=MAX_TEXT_BYTES,
     max_payload_bytes=65_536,
     scope_kinds=(ScopeKind.PARTITION, ScopeKind.FIELD),
+    scope_name_pattern=_NAME,
     exact_search=False,
     quantization=("scalar", "product", "binary"),
     hnsw_words={"type": "HNSW", "m": "M", "ef_construct": "efConstruction"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -78,8 +78,9 @@ class MilvusConnection(MilvusErrors):
         self._partitions = frozenset({DEFAULT_PARTITION})
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, scopes: Sequence[str] | None = None) -> Iterator[None]:
         """See `Database.hold`: other processes find the collection in the server's memory, and owe nothing."""
+        del scopes  # it is loaded as a whole
         if not self.endpoint.embedded:
             # Who needs a collection that is not there, or does not answer, is told so by a call of its own.
             with suppress(DatabaseError), self._reading(None):
@@ -101,7 +102,7 @@ class MilvusConnection(MilvusErrors):
         loading = self._loading
         try:
             with self._client("read") as client:
-                loading.ensure(client)
+                loading.ensure(client, self.sleep)
                 yield client
         except Unavailable:
             loading.check_again()

@@ -6,7 +6,6 @@ are distances (lower is better): https://milvus.io/docs/metric.md
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,10 +15,7 @@ import numpy.typing as npt
 
 from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined, pieces, require_elements
-from vectormigrate_dagster.databases.milvus.capabilities import (
-    require_version,
-    version_of,
-)
+from vectormigrate_dagster.databases.milvus.capabilities import require_version, version_of
 from vectormigrate_dagster.databases.milvus.connection import ONCE, MilvusConnection
 from vectormigrate_dagster.databases.milvus.messages import upsert_of_rows
 from vectormigrate_dagster.databases.milvus.quantiles import quantiles
@@ -34,16 +30,7 @@ from vectormigrate_dagster.databases.milvus.records import (
 )
 from vectormigrate_dagster.databases.milvus.schema import creation, read_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch
-from vectormigrate_dagster.model import (
-    Batch,
-    CollectionSchema,
-    Id,
-    IdColumn,
-    IdKind,
-    ScopeKind,
-    Split,
-    tile,
-)
+from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, IdKind, ScopeKind, Split, tile
 
 _EXACT_INDEXES = ("FLAT", "BIN_FLAT", "SPARSE_INVERTED_INDEX")
 _INDEX_POLL_SECONDS = 0.5
@@ -81,7 +68,8 @@ class Milvus(MilvusConnection):
                 raise SchemaMismatch(f"{self.endpoint} cannot be created: there is one already")
             client.create_collection(self._name, timeout=self._timeout, **settings)
             if indexes:
-                client.create_index(self._name, indexes, timeout=self._timeout)
+                # There is nothing to index yet; the client would look half a second later, for each index.
+                client.create_index(self._name, indexes, timeout=self._timeout, sync=False)
                 client.load_collection(self._name, timeout=self._timeout, _async=True)
         self._forget()
 
@@ -221,7 +209,7 @@ class Milvus(MilvusConnection):
             client.flush(self._name, timeout=self._timeout)
             names = client.list_indexes(self._name, timeout=self._timeout)
         while any(self._pending(name) for name in names):
-            time.sleep(_INDEX_POLL_SECONDS)
+            self.sleep(_INDEX_POLL_SECONDS)
 
     def wait_visible(self) -> None:
         """Do nothing: every read asks for strong consistency."""

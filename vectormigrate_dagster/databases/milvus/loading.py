@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from vectormigrate_dagster.databases.base import Sleep
 from vectormigrate_dagster.errors import Unavailable
 
 _POLL_SECONDS = 0.1
@@ -28,15 +29,15 @@ class Loading:
         self._loaded_all = False
         self._loaded_partitions: set[str] = set()
 
-    def ensure(self, client: Any) -> None:
-        """Load what is not loaded and wait for it; asks once, until `check_again`.
+    def ensure(self, client: Any, sleep: Sleep = time.sleep) -> None:
+        """Load what is not loaded and wait for it by `sleep`; asks once, until `check_again`.
 
         Raises:
             Unavailable: it makes no progress, or was released again meanwhile.
         """
         with self._lock:
             if not self._checked:
-                self._load(client)
+                self._load(client, sleep)
                 self._checked = True
 
     def still_loaded(self, client: Any) -> bool:
@@ -63,20 +64,20 @@ class Loading:
         """Whether there is something to put back."""
         return self._loaded_all or bool(self._loaded_partitions)
 
-    def _load(self, client: Any) -> None:
+    def _load(self, client: Any, sleep: Sleep) -> None:
         state = self._state(client)
         if state != "Loaded":
             # Whoever else is loading it at this moment keeps it; what is not there yet is not ours to release.
             self._loaded_all = self._loaded_all or state == "NotLoad"
             client.load_collection(self._collection, timeout=self._timeout, _async=True)
-            self._wait(client)
+            self._wait(client, sleep)
         elif missing := self._missing_partitions(client):
             self._loaded_partitions.update(missing)
             client.load_partitions(self._collection, missing, timeout=self._timeout, _async=True, sync=False)
             for partition in missing:
-                self._wait(client, partition_name=partition)
+                self._wait(client, sleep, partition_name=partition)
 
-    def _wait(self, client: Any, **partition: str) -> None:
+    def _wait(self, client: Any, sleep: Sleep, **partition: str) -> None:
         """Wait while there is progress: how long it takes depends on the collection's size, not on one call's limit."""
         best, deadline = -1, 0.0
         while (state := self._asked(client, **partition))["state"].name != "Loaded":
@@ -90,7 +91,7 @@ class Loading:
                     f"collection '{self._collection}' stands at {progress} % of being loaded into memory "
                     f"for {STALLED_SECONDS:.0f} s; is there enough memory?"
                 )
-            time.sleep(_POLL_SECONDS)
+            sleep(_POLL_SECONDS)
 
     def _missing_partitions(self, client: Any) -> list[str]:
         partitions = client.list_partitions(self._collection, timeout=self._timeout)

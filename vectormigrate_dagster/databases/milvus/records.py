@@ -7,13 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vectormigrate_dagster.databases.base import Refusal
-from vectormigrate_dagster.databases.columns import (
-    array_rows,
-    dense_column,
-    packed_column,
-    sparse_column,
-    sparse_rows,
-)
+from vectormigrate_dagster.databases.columns import array_rows, dense_column, packed_column, sparse_column, sparse_rows
 from vectormigrate_dagster.databases.milvus.values import misfits
 from vectormigrate_dagster.errors import InvalidRecord
 from vectormigrate_dagster.model import (

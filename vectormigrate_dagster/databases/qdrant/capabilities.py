@@ -8,15 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from vectormigrate_dagster.databases.qdrant.schema import PAYLOAD_INDEXES, SETTINGS
-from vectormigrate_dagster.model import (
-    Capabilities,
-    CollectionSchema,
-    Element,
-    IdKind,
-    Metric,
-    ScopeKind,
-    VectorKind,
-)
+from vectormigrate_dagster.model import Capabilities, CollectionSchema, Element, IdKind, Metric, ScopeKind, VectorKind
 
 Version = tuple[int, int]
 """Major and minor version of a server."""

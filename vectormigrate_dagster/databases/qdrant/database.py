@@ -7,7 +7,6 @@ need not exist: https://qdrant.tech/documentation/concepts/points/#scroll-points
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
@@ -27,28 +26,11 @@ from vectormigrate_dagster.databases.qdrant.connection import QdrantConnection
 from vectormigrate_dagster.databases.qdrant.folder import large_folder_is_no_news, vectors_kept
 from vectormigrate_dagster.databases.qdrant.limits import Limits, requests, require_storable
 from vectormigrate_dagster.databases.qdrant.plan import plan_scope
-from vectormigrate_dagster.databases.qdrant.records import (
-    belongs,
-    check_order,
-    first_after,
-    id_column,
-    id_of,
-)
+from vectormigrate_dagster.databases.qdrant.records import belongs, check_order, first_after, id_column, id_of
 from vectormigrate_dagster.databases.qdrant.schema import creation, later, payload_index, read_schema
 from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
-from vectormigrate_dagster.errors import (
-    DatabaseError,
-    SchemaMismatch,
-    Unavailable,
-)
-from vectormigrate_dagster.model import (
-    Batch,
-    CollectionSchema,
-    Id,
-    IdColumn,
-    ScopeKind,
-    Split,
-)
+from vectormigrate_dagster.errors import DatabaseError, SchemaMismatch, Unavailable
+from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, ScopeKind, Split
 
 _POLL_SECONDS = 1.0
 _SEARCHES = 100
@@ -237,7 +219,7 @@ class Qdrant(QdrantConnection):
                 return
             if info.status is models.CollectionStatus.RED:
                 raise DatabaseError(f"{self.endpoint} cannot build its indexes: {info.optimizer_status}")
-            time.sleep(_POLL_SECONDS)
+            self.sleep(_POLL_SECONDS)
 
     def wait_visible(self) -> None:
         """Do nothing: `upsert` waits until its records can be read."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from vectormigrate_dagster.databases.retry_after import retry_after
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     DatabaseError,
@@ -159,20 +158,6 @@ def _of_python(error: Exception, endpoint: Endpoint, refused: Callable[[str], Da
 def slow_down(text: str, endpoint: Endpoint, seconds: float | None) -> Throttled:
     """The error for a server that asks for a pause."""
     return Throttled(f"{endpoint} asks us to slow down: {text}", retry_after=seconds)
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds to wait, out of a Retry-After header: a number of seconds or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    if re.fullmatch(r"\d+(\.\d+)?", value.strip()):
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def text_of(content: bytes, reason: str) -> str:

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import to_json
 
+from vectormigrate_dagster.databases.columns import rows_not_finite
 from vectormigrate_dagster.errors import InvalidRecord
 from vectormigrate_dagster.model import (
     Batch,
     Capabilities,
     CollectionSchema,
-    Dense,
     Multi,
-    Packed,
     Sparse,
     VectorColumn,
     VectorSchema,
@@ -104,7 +103,7 @@ def require_storable(batch: Batch, where: str, *, text: bool) -> None:
     Raises:
         InvalidRecord: there are such; it names them.
     """
-    reasons = dict.fromkeys(_not_finite(batch), "it stores no NaN and no infinite components")
+    reasons = dict.fromkeys(rows_not_finite(batch), "it stores no NaN and no infinite components")
     largest = 2**64 - 1 if text else 2**63 - 1
     for row, payload in enumerate(batch.payloads):
         if (reason := _unfit(payload, largest)) is not None:
@@ -113,17 +112,6 @@ def require_storable(batch: Batch, where: str, *, text: bool) -> None:
         rows = sorted(reasons)
         ids = [id_text(value) for value in batch.ids.take(np.asarray(rows, dtype=np.int64)).to_pylist()]
         raise InvalidRecord(f"{where} cannot keep id '{ids[0]}': {reasons[rows[0]]}", ids=ids)
-
-
-def _not_finite(batch: Batch) -> list[int]:
-    """Rows with a component that is no number."""
-    bad = np.zeros(len(batch), dtype=np.bool_)
-    for column in batch.vectors.values():
-        values = column.values
-        if np.issubdtype(values.dtype, np.integer) or np.isfinite(values).all():
-            continue
-        bad |= _rows_with(column, ~np.isfinite(values))
-    return [int(row) for row in np.flatnonzero(bad)]
 
 
 def _unfit(value: Any, largest: int) -> str | None:
@@ -149,16 +137,6 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _rows_with(column: VectorColumn, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Records of which some component is marked: bool (n,)."""
-    if isinstance(column, Dense | Packed):
-        return np.asarray(marked.any(axis=1), dtype=np.bool_)
-    ends = column.offsets if isinstance(column, Multi) else column.indptr
-    counts = np.concatenate([[0], np.cumsum(marked.any(axis=1) if marked.ndim > 1 else marked)])
-    ragged: npt.NDArray[np.bool_] = counts[ends[1:]] > counts[ends[:-1]]
-    return ragged
 
 
 def _record_bytes(batch: Batch, *, text: bool) -> npt.NDArray[np.int64]:

@@ -12,8 +12,9 @@ import math
 from typing import Any
 
 from vectormigrate_dagster.databases.qdrant.capabilities import SAMPLES, SLICES, Version
-from vectormigrate_dagster.databases.qdrant.records import cut, id_of, kind_of
+from vectormigrate_dagster.databases.qdrant.records import id_of, kind_of
 from vectormigrate_dagster.databases.qdrant.scopes import shard_key_of
+from vectormigrate_dagster.databases.splits import cut
 from vectormigrate_dagster.model import Id, IdKind, Split
 
 _SAMPLE_PER_SPLIT = 20

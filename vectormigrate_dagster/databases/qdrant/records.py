@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ from vectormigrate_dagster.model import (
     VectorKind,
     VectorSchema,
     id_text,
-    tile,
 )
 
 
@@ -47,14 +45,6 @@ def first_after(kind: IdKind, after: Id | None) -> Id | None:
         number = 0 if after is None else after.int + 1  # type: ignore[union-attr]
         return uuid.UUID(int=number) if number < 2**128 else None
     raise ValueError(f"Qdrant has no {kind.value} ids")
-
-
-def cut(kind: IdKind, ids: list[Any], weight: float, target_records: int, scope: str | None) -> list[Split]:
-    """Splits of about `target_records`, cut at quantiles of sorted `ids`, each of which stands for `weight` records."""
-    parts = max(1, min(len(ids), math.ceil(len(ids) * weight / target_records)))
-    edges = [len(ids) * i // parts for i in range(parts + 1)]
-    sizes = [round((high - low) * weight) for low, high in itertools.pairwise(edges)]
-    return tile(kind, [ids[edge - 1] for edge in edges[1:-1]], scope=scope, records=sizes)
 
 
 def id_of(point: int | str) -> Id:
