@@ -1,4 +1,4 @@
-"""Declared columns of the target: which JSON values of the source they hold, and which they would alter."""
+"""Declared columns of the target: which JSON values they hold, and which profiled values they would alter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,28 @@ _ACCEPTED: dict[FieldType, frozenset[str]] = {
     FieldType.DATETIME: frozenset({"text"}),
     FieldType.GEO: frozenset({"text", "object"}),
     FieldType.UUID: frozenset({"text"}),
+    FieldType.OBJECT: frozenset({"object"}),
+    FieldType.BLOB: frozenset({"text"}),
+    FieldType.PHONE: frozenset({"object"}),
+    FieldType.REFERENCE: frozenset({"list"}),
 }
+_PLAIN = {
+    "bool": FieldType.BOOL,
+    "int": FieldType.INT64,
+    "float": FieldType.FLOAT64,
+    "text": FieldType.TEXT,
+}
+_GENERAL = {
+    FieldType.BOOL: FieldType.BOOL,
+    FieldType.INT8: FieldType.INT64,
+    FieldType.INT16: FieldType.INT64,
+    FieldType.INT32: FieldType.INT64,
+    FieldType.INT64: FieldType.INT64,
+    FieldType.FLOAT32: FieldType.FLOAT64,
+    FieldType.FLOAT64: FieldType.FLOAT64,
+    FieldType.TEXT: FieldType.TEXT,
+}
+"""The type that every database with columns has for the values of a more special one."""
 
 
 def accepted(type: FieldType) -> frozenset[str]:
@@ -41,21 +62,52 @@ def accepted(type: FieldType) -> frozenset[str]:
 def inferred(field: FieldProfile, target: Capabilities) -> FieldType | None:
     """The column type that holds every profiled value exactly; None if there is none or not just one JSON type."""
     kinds = set(field.types) - {"null"}
-    plain = _INFERRED.get(next(iter(kinds))) if len(kinds) == 1 else None
+    plain = _PLAIN.get(next(iter(kinds))) if len(kinds) == 1 else None
     return plain if plain in target.field_types and not field.beyond_int64 and not field.non_finite else None
 
 
-_INFERRED = {
-    "bool": FieldType.BOOL,
-    "int": FieldType.INT64,
-    "float": FieldType.FLOAT64,
-    "text": FieldType.TEXT,
-}
+def fitting(name: str, field: FieldProfile, known: FieldSchema | None, target: Capabilities) -> FieldSchema | None:
+    """A column for values of one JSON type, where others have a place beside it; None if there are several types.
+
+    Args:
+        known: what the source declares, which decides where no value was seen.
+    """
+    kinds = set(field.types) - {"null"}
+    if not kinds:
+        return _column(name, None if known is None else _GENERAL.get(known.type), target)
+    if len(kinds) > 1 or field.big_ints == field.present - field.types.get("null", 0):
+        return None
+    (kind,) = kinds
+    if kind != "list":
+        return _column(name, _PLAIN.get(kind), target)
+    elements = set(field.lists) - {"empty"}
+    element = _PLAIN.get(next(iter(elements))) if len(elements) == 1 else None
+    return None if element is None else _column(name, FieldType.ARRAY, target, element)
 
 
-def misfits(column: FieldSchema, field: FieldProfile) -> Iterator[tuple[str, int | None, str]]:
-    """What profiled values do not fit a column: (what, records if counted, why), worst first."""
+def as_ints(field: FieldProfile) -> FieldProfile:
+    """The profile of a field whose floats without a fraction become ints."""
+    types = {**field.types, "float": field.types.get("float", 0) - field.whole}
+    types["int"] = types.get("int", 0) + field.whole
+    return field.model_copy(update={"types": {kind: count for kind, count in types.items() if count}})
+
+
+def _column(
+    name: str, type: FieldType | None, target: Capabilities, element: FieldType | None = None
+) -> FieldSchema | None:
+    if type is None or not {type, element or type} <= set(target.field_types):
+        return None
+    return FieldSchema(name=name, type=type, declared=True, element=element)
+
+
+def misfits(column: FieldSchema, field: FieldProfile, *, whole: bool = False) -> Iterator[tuple[str, int | None, str]]:
+    """What profiled values do not fit a column: (what, records if counted, why), worst first.
+
+    Args:
+        whole: floats without a fraction become ints.
+    """
     fitting = accepted(column.type)
+    field = as_ints(field) if whole else field
     wrong = {kind: count for kind, count in field.types.items() if kind not in fitting and kind != "null"}
     if wrong:
         yield "type", sum(wrong.values()), f"hold {', '.join(sorted(wrong))}, the column is {column.type.value}"

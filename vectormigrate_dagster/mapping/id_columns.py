@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,9 +47,12 @@ def map_column(mapping: IdMapping, ids: IdColumn, scope: str | None) -> MappedId
     rule = mapping.rules.get(ids.kind)
     array: Any = ids.array
     whole = np.arange(len(ids), dtype=np.int64)
-    if rule is IdRule.COPY and ids.kind is IdKind.TEXT and mapping.max_bytes is not None:
-        fits = pc.less_equal(pc.binary_length(array), pa.scalar(mapping.max_bytes))
-        return _checked(mapping, ids, fits, IdKind.TEXT)
+    if (
+        rule is IdRule.COPY
+        and ids.kind is IdKind.TEXT
+        and (mapping.max_bytes is not None or mapping.pattern is not None)
+    ):
+        return _checked(mapping, ids, _spelt(mapping, array), IdKind.TEXT)
     if rule is IdRule.COPY:
         return MappedIds([(whole, ids)])
     if rule is IdRule.SIGNED:
@@ -60,7 +64,9 @@ def map_column(mapping: IdMapping, ids: IdColumn, scope: str | None) -> MappedId
     return _one_by_one(mapping, ids, scope)
 
 
-def restore_column(mapping: IdMapping, ids: IdColumn, payloads: Sequence[Payload]) -> MappedIds:
+def restore_column(
+    mapping: IdMapping, ids: IdColumn, payloads: Sequence[Payload], scope: str | None = None
+) -> MappedIds:
     """Bring back the original ids that an earlier migration kept in payloads.
 
     A kept id counts only if it hashes to the record's own id: that proves that we wrote it, and that no two
@@ -76,7 +82,7 @@ def restore_column(mapping: IdMapping, ids: IdColumn, payloads: Sequence[Payload
     restored: set[int] = set()
     for row, (value, payload) in enumerate(zip(ids.to_pylist(), payloads, strict=True)):
         try:
-            original = _original(mapping, kept, value, payload)
+            original = _original(mapping, kept, value, payload, scope)
             values[row] = original or _added_since(mapping, kept, value, ids.kind)
         except RefusedId as reason:
             refused[row] = str(reason)
@@ -85,14 +91,17 @@ def restore_column(mapping: IdMapping, ids: IdColumn, payloads: Sequence[Payload
     return MappedIds(_by_kind(values), refused, frozenset(restored))
 
 
-def _original(mapping: IdMapping, kept: Kept, value: Id, payload: Payload) -> tuple[IdKind, Id] | None:
+def _original(
+    mapping: IdMapping, kept: Kept, value: Id, payload: Payload, scope: str | None
+) -> tuple[IdKind, Id] | None:
     """The id that an earlier migration kept; None if the payload holds none."""
     original = unmark(payload.get(kept.field))
     if original is None:
         return None
     kind, before = original
-    scope = payload.get(kept.scope_field) if kept.scope_field is not None else None
-    if id_text(mapped_uuid(kept.namespace, before, kind, scope, tagged=kept.tagged)) != id_text(value):
+    part = kept.scope_of(scope, payload)
+    made = mapped_uuid(kept.namespace, before, kind, part, tagged=kept.tagged, keeps_uuids=kept.keeps_uuids)
+    if id_text(made) != id_text(value):
         raise RefusedId(
             f"payload field '{kept.field}' says {payload[kept.field]!r}, but the id was not made from that "
             f"in namespace {kept.namespace}"
@@ -114,6 +123,19 @@ def _added_since(mapping: IdMapping, kept: Kept, value: Id, kind: IdKind) -> tup
         f"migration; as the {made.value} id '{text}' it could overwrite a record whose original id comes back; "
         f"{KEEP_APART}"
     )
+
+
+def _spelt(mapping: IdMapping, texts: Any) -> Any:
+    """Which text ids the target can hold: Arrow bool (n,)."""
+    fits = pc.is_valid(texts)
+    if mapping.max_bytes is not None:
+        fits = pc.less_equal(pc.binary_length(texts), pa.scalar(mapping.max_bytes))
+    if mapping.pattern is None:
+        return fits
+    # Python's own expressions: those of Arrow (RE2) refuse some that a database may name.
+    possible = re.compile(mapping.pattern, re.DOTALL)
+    spelt = [possible.fullmatch(text) is not None for text in texts.to_pylist()]
+    return pc.and_(fits, pa.array(spelt, pa.bool_()))
 
 
 def _checked(mapping: IdMapping, ids: IdColumn, fits: Any, kind: IdKind) -> MappedIds:

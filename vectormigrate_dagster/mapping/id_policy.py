@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from vectormigrate_dagster.config import IdsConfig
 from vectormigrate_dagster.errors import ConfigurationError
-from vectormigrate_dagster.mapping.ids import DEFAULT_NAMESPACE, KEEP_APART, IdMapping, IdRule, Kept
+from vectormigrate_dagster.mapping.ids import KEEP_APART, QDRANT_MIGRATION, IdMapping, IdRule, Kept, namespace_of
 from vectormigrate_dagster.mapping.loss import Grade, LossRow
 from vectormigrate_dagster.mapping.profile_models import Profile
 from vectormigrate_dagster.mapping.scopes import ScopeMapping, ScopeRule
@@ -46,8 +47,8 @@ def map_ids(
     Raises:
         ConfigurationError: `mapping.ids.namespace` is not a UUID.
     """
-    namespace = _namespace(options.namespace)
-    kept = _kept(marker, options.field, namespace, profile)
+    namespace, keeps_uuids = _namespace(options.namespace)
+    kept = _kept(marker, options.field, namespace, profile, keeps_uuids=keeps_uuids)
     choice = _Choice(source, target, profile, existing, before)
     originals = choice.kinds_of(kept.kinds) if kept is not None and options.policy != "uuid5" else None
     restores = originals is not None and _scope_comes_back(kept, scope, target)
@@ -62,10 +63,12 @@ def map_ids(
         target_kinds=kinds,
         field=options.field,
         namespace=namespace,
-        tagged=IdKind.TEXT in source.kinds and len(source.kinds) > 1,
+        tagged=IdKind.TEXT in source.kinds and len(source.kinds) > 1 and not keeps_uuids,
         scoped=scope.folds_ids,
         restore=kept if restores else None,
+        keeps_uuids=keeps_uuids and not scope.folds_ids,
         max_bytes=choice.max_bytes(kinds, rules, restores=restores),
+        pattern=target.id_pattern if IdKind.TEXT in kinds else None,
     )
     return mapping, _rows(mapping, choice, options, profile, scope)
 
@@ -139,9 +142,22 @@ class _Choice:
         limit = self.max_bytes(kinds, rules)
         if rules.get(IdKind.TEXT) is IdRule.COPY and limit is not None and ids.max_bytes > limit:
             found.append(("ids.length", f"the longest sampled id has {ids.max_bytes} bytes, the target holds {limit}"))
+        for reason, count in self._odd(rules).items():
+            found.append(("ids.spelling", f"{of(count)} have an id that {reason}, which the target cannot spell"))
         if ids.collisions and {IdRule.COPY, IdRule.TEXT} <= set(rules.values()):
             found.append(("ids.collision", f"{of(ids.collisions)} have the same text as an id of another kind"))
         return found
+
+    def _odd(self, rules: Mapping[IdKind, IdRule]) -> dict[str, int]:
+        """Profiled text ids that would be copied and that the target's pattern leaves out: why -> records."""
+        pattern = self.target.id_pattern
+        if rules.get(IdKind.TEXT) is not IdRule.COPY or pattern is None:
+            return {}
+        return {
+            _ODD[example]: count
+            for example, count in self.profile.ids.odd.items()
+            if re.fullmatch(pattern, example, re.DOTALL) is None
+        }
 
     def _parsed(self, kinds: tuple[IdKind, ...]) -> int:
         ids = self.profile.ids
@@ -174,9 +190,18 @@ class _Choice:
         if self.existing is not None:
             return self.existing.max_length or self.target.id_max_bytes
         if restores or rules.get(IdKind.TEXT) is IdRule.COPY:
-            return self.source.max_length if not restores and self.source.max_length else self.target.id_max_bytes
+            known = [self.target.id_max_bytes, None if restores else self.source.max_length]
+            return min((limit for limit in known if limit), default=None)
         return _CANONICAL_BYTES
 
+
+_ODD = {
+    "": "is empty",
+    " ": "holds a space or control character",
+    "\0": "holds a NUL character",
+    "é": "holds a character outside ASCII",
+}
+"""Why an id is unusual, by the examples of `IdProfile.odd`."""
 
 _MADE = {IdRule.TEXT: IdKind.TEXT, IdRule.SIGNED: IdKind.I64, IdRule.UNSIGNED: IdKind.U64}
 """The kind of id that a rule makes, where that is not the kind it was."""
@@ -194,16 +219,19 @@ def _native_rule(kind: IdKind, kinds: tuple[IdKind, ...]) -> IdRule | None:
     return IdRule.PARSE if kind is IdKind.TEXT else None
 
 
-def _namespace(text: str | None) -> uuid.UUID:
-    if text is None:
-        return DEFAULT_NAMESPACE
+def _namespace(text: str | None) -> tuple[uuid.UUID, bool]:
+    """See `ids.namespace_of`."""
     try:
-        return uuid.UUID(text)
+        return namespace_of(text)
     except ValueError:
-        raise ConfigurationError(f"mapping.ids.namespace '{text}' is not a UUID; write one or remove the key") from None
+        raise ConfigurationError(
+            f"mapping.ids.namespace '{text}' is not a UUID; write one, or '{QDRANT_MIGRATION}', or remove the key"
+        ) from None
 
 
-def _kept(marker: Mapping[str, Any] | None, field: str, namespace: uuid.UUID, profile: Profile) -> Kept | None:
+def _kept(
+    marker: Mapping[str, Any] | None, field: str, namespace: uuid.UUID, profile: Profile, *, keeps_uuids: bool
+) -> Kept | None:
     """Where an earlier migration kept original ids: told by its marker, else by what the records hold."""
     if marker:
         try:
@@ -213,14 +241,16 @@ def _kept(marker: Mapping[str, Any] | None, field: str, namespace: uuid.UUID, pr
     found = profile.fields.get(field)
     if found is None or not profile.records or sum(found.marked_ids.values()) < profile.records:
         return None
-    return Kept(field=field, namespace=namespace, kinds=tuple(sorted(IdKind(kind) for kind in found.marked_ids)))
+    kinds = tuple(sorted(IdKind(kind) for kind in found.marked_ids))
+    return Kept(field=field, namespace=namespace, kinds=kinds, keeps_uuids=keeps_uuids)
 
 
 def _scope_comes_back(kept: Kept | None, scope: ScopeMapping, target: Capabilities) -> bool:
     """Ids that were unique only within a scope may come back only if the scopes do, and keep them apart."""
-    if kept is None or kept.scope_field is None:
+    if kept is None or (kept.scope_field is None and not kept.scoped):
         return kept is not None
-    return scope.rule is ScopeRule.FROM_FIELD and target.ids_are_unique_per_scope
+    rule = ScopeRule.NATIVE if kept.scoped else ScopeRule.FROM_FIELD
+    return scope.rule is rule and target.ids_are_unique_per_scope
 
 
 _GRADES = {

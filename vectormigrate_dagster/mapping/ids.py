@@ -27,13 +27,20 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from vectormigrate_dagster.mapping.profiler import CANONICAL_SIGNED, CANONICAL_UNSIGNED, CANONICAL_UUID
-from vectormigrate_dagster.model import Id, IdKind, id_text
+from vectormigrate_dagster.model import Id, IdKind, Payload, id_text
+
+QDRANT_MIGRATION = "qdrant-migration"
+"""What `mapping.ids.namespace` says to go on with a target that qdrant/migration filled, with the ids that it makes."""
+
+_QDRANT_MIGRATION_NAMESPACE = uuid.NAMESPACE_URL
+"""https://github.com/qdrant/migration/blob/main/cmd/utils.go: `arbitraryIDToUUID`"""
 
 DEFAULT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://vectormigrate.dev/ids")
 """The UUIDv5 namespace of mapped ids, fdefbfb2-97a5-5127-b760-5185937458f6; `mapping.ids.namespace` replaces it.
 
 For a text id the hashed name is the id itself, so a target that another tool filled with
-`uuid5(its namespace, id)` is continued by naming that namespace.
+`uuid5(its namespace, id)` is continued by naming that namespace. qdrant/migration takes a text that is a UUID as it is,
+and hashes others in the namespace of URLs: `QDRANT_MIGRATION`.
 """
 
 KEEP_APART = (
@@ -62,6 +69,8 @@ class Kept(BaseModel):
     Args:
         kinds: kinds of the originals; ids of these kinds are restored, and only restored ones get them.
         scope_field: payload field that holds the scope which is part of the hashed name.
+        scoped: the scope that a record is in is part of the hashed name.
+        keeps_uuids: a text that is a canonical UUID was taken as it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +80,14 @@ class Kept(BaseModel):
     tagged: bool = False
     kinds: tuple[IdKind, ...] = ()
     scope_field: str | None = None
+    scoped: bool = False
+    keeps_uuids: bool = False
+
+    def scope_of(self, scope: str | None, payload: Payload) -> str | None:
+        """The scope that is part of a record's hashed name."""
+        if self.scope_field is not None:
+            return payload.get(self.scope_field)
+        return scope if self.scoped else None
 
 
 class IdMapping(BaseModel):
@@ -83,8 +100,11 @@ class IdMapping(BaseModel):
         namespace: UUIDv5 namespace.
         tagged: the hashed name starts with the id's kind, because the source mixes texts with other kinds.
         scoped: the hashed name holds the scope, because scopes with equal ids come together.
+        keeps_uuids: with `uuid5`, a text that is a canonical UUID is taken as it is, and other spellings are refused,
+            which would become the same (qdrant/migration).
         restore: records carry their original id as an earlier migration wrote it; it comes back, the field goes.
         max_bytes: longest text id of the target.
+        pattern: regular expression that a whole text id of the target has to match; None is any text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,6 +117,8 @@ class IdMapping(BaseModel):
     scoped: bool = False
     restore: Kept | None = None
     max_bytes: int | None = None
+    pattern: str | None = None
+    keeps_uuids: bool = False
 
     @property
     def keeps_original(self) -> bool:
@@ -118,7 +140,12 @@ def target_id(mapping: IdMapping, value: Id, kind: IdKind, scope: str | None = N
     if rule is None:
         raise RefusedId(f"{kind.value} ids have no place in the target; the plan saw none, plan again")
     if rule is IdRule.UUID5:
-        made = mapped_uuid(mapping.namespace, value, kind, scope if mapping.scoped else None, tagged=mapping.tagged)
+        if mapping.keeps_uuids and is_other_uuid(value):
+            raise RefusedId(f"id '{value}' is another spelling of a UUID, and would become the same as that")
+        scope = scope if mapping.scoped else None
+        made = mapped_uuid(
+            mapping.namespace, value, kind, scope, tagged=mapping.tagged, keeps_uuids=mapping.keeps_uuids
+        )
         return (IdKind.UUID, made) if IdKind.UUID in mapping.target_kinds else (IdKind.TEXT, str(made))
     return _native(mapping, rule, value, kind)
 
@@ -136,9 +163,11 @@ def _native(mapping: IdMapping, rule: IdRule, value: Id, kind: IdKind) -> tuple[
         return IdKind.U64, value
     if rule is IdRule.TEXT or kind is IdKind.TEXT:
         text = id_text(value)
-        size = len(text.encode())
+        size = len(text.encode("utf-8", "surrogatepass"))
         if mapping.max_bytes is not None and size > mapping.max_bytes:
             raise RefusedId(f"the id has {size} bytes, the target holds {mapping.max_bytes}")
+        if mapping.pattern is not None and re.fullmatch(mapping.pattern, text, re.DOTALL) is None:
+            raise RefusedId(f"the id {text[:60]!r} cannot be spelt in the target (pattern {mapping.pattern})")
         return IdKind.TEXT, text
     return kind, value
 
@@ -153,19 +182,50 @@ def parse(text: str, kinds: tuple[IdKind, ...]) -> tuple[IdKind, Id]:
         return IdKind.UUID, uuid.UUID(text)
     if IdKind.U64 in kinds and re.fullmatch(CANONICAL_UNSIGNED, text, re.ASCII) and int(text) < 2**64:
         return IdKind.U64, int(text)
-    if IdKind.I64 in kinds and re.fullmatch(CANONICAL_SIGNED, text, re.ASCII) and abs(int(text)) <= _MAX_I64:
+    if (
+        IdKind.I64 in kinds
+        and re.fullmatch(CANONICAL_SIGNED, text, re.ASCII)
+        and -_MAX_I64 - 1 <= int(text) <= _MAX_I64
+    ):
         return IdKind.I64, int(text)
     names = " or ".join(kind.value for kind in kinds)
     raise RefusedId(f"id '{text}' is not the canonical text of a {names} id, and the target holds no other")
 
 
-def mapped_uuid(namespace: uuid.UUID, value: Id, kind: IdKind, scope: str | None, *, tagged: bool) -> uuid.UUID:
+def namespace_of(text: str | None) -> tuple[uuid.UUID, bool]:
+    """The UUIDv5 namespace that `mapping.ids.namespace` names, and whether texts that are UUIDs are taken as they are.
+
+    Raises:
+        ValueError: it names none.
+    """
+    if text == QDRANT_MIGRATION:
+        return _QDRANT_MIGRATION_NAMESPACE, True
+    return (DEFAULT_NAMESPACE if text is None else uuid.UUID(text)), False
+
+
+def is_other_uuid(value: Id) -> bool:
+    """Whether a text is a UUID that is not spelt canonically."""
+    if not isinstance(value, str) or re.fullmatch(CANONICAL_UUID, value, re.ASCII):
+        return False
+    try:
+        uuid.UUID(value)
+    except ValueError:
+        return False
+    return True
+
+
+def mapped_uuid(
+    namespace: uuid.UUID, value: Id, kind: IdKind, scope: str | None, *, tagged: bool, keeps_uuids: bool = False
+) -> uuid.UUID:
     """The UUIDv5 that stands for an id; the same in every process and at every time.
 
     Args:
         scope: part of the name, where it keeps equal ids of several scopes apart.
         tagged: the kind is part of the name.
+        keeps_uuids: a text that is a canonical UUID stands for itself.
     """
+    if keeps_uuids and isinstance(value, str) and re.fullmatch(CANONICAL_UUID, value, re.ASCII):
+        return uuid.UUID(value)
     name = f"{kind.value}:{id_text(value)}" if tagged else id_text(value)
     if scope is not None:
         # A JSON list is unambiguous whatever characters scope and id hold.

@@ -110,22 +110,6 @@ def collection_rows(source: CollectionSchema, *, same: bool, existed: bool) -> l
     return rows
 
 
-def marker_rows(target: Capabilities, *, existed: bool) -> list[LossRow]:
-    """A row for the notes that a migration back needs, where the target cannot keep them."""
-    if existed or target.keeps_marker:
-        return []
-    reason = "this server keeps no notes in a collection; a migration back has to be told what was renamed"
-    row = LossRow(
-        code="marker",
-        subject="notes of this migration",
-        source="made",
-        target="none",
-        grade=Grade.WIDENED,
-        reason=reason,
-    )
-    return [row]
-
-
 def kept_settings(source: CollectionSchema, before: Capabilities, target: Capabilities) -> dict[str, Any]:
     """Settings of a collection to create: those of the source that the target knows by the same name."""
     if before.type != target.type:

@@ -1,39 +1,43 @@
-"""Map one payload: keys, added and removed fields, and the checks that a sample cannot prove."""
+"""Map one payload: keys, added and removed fields, values without a place, and checks that a sample cannot prove."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, TypeVar
 
-from vectormigrate_dagster.mapping.columns import INT_RANGES, accepted
-from vectormigrate_dagster.mapping.fields import FieldMapping, Limits
-from vectormigrate_dagster.mapping.profiler import fits_float32, json_type
+from vectormigrate_dagster.mapping.column_values import holds, misfit
+from vectormigrate_dagster.mapping.field_models import FieldMapping
+from vectormigrate_dagster.mapping.limit_check import LimitCheck, RefusedPayload
+from vectormigrate_dagster.mapping.profiler import is_whole
 from vectormigrate_dagster.mapping.schema import Mapping
-from vectormigrate_dagster.model import FieldSchema, FieldType, Payload
+from vectormigrate_dagster.model import FieldSchema, Payload
+
+__all__ = ["PayloadMapper", "RefusedPayload"]
 
 _REMEMBERED_KEYS = 100_000
-
-
-class RefusedPayload(ValueError):
-    """One payload has no place in the target; the message is the reason."""
+_NOTHING: Payload = {}
+_Found = TypeVar("_Found")
 
 
 class PayloadMapper:
     """Maps payloads by a plan. Payloads of the source are never changed; one that needs no change is passed on."""
 
     def __init__(self, mapping: Mapping) -> None:
+        self._before = mapping.before
         self._keys = mapping.keys
         self._dynamic = mapping.dynamic
-        self._target_of: dict[str, str | None] = {}
+        self._limits = mapping.limits
+        self._json_field = mapping.json_field
+        self._kept: dict[str, bool] = {}
         declared = [field for field in mapping.target_schema.fields if field.declared]
         self._columns = {
             field.name: FieldMapping(source=field.name, target=field.name, column=field) for field in declared
         }
         self._columns |= {m.target: m for m in mapping.fields if m.column is not None}
-        self._check = _LimitCheck(mapping.limits, frozenset(self._columns))
+        self._whole = frozenset(m.source for m in mapping.fields if m.whole)
+        self._by_key = {m.source: m for m in mapping.fields}
+        self._check = LimitCheck(mapping.limits, frozenset(self._columns), packs=mapping.json_field is not None)
 
     def map(self, payload: Payload, *, without: Collection[str] = (), added: Payload | None = None) -> Payload:
         """The payload for the target.
@@ -45,42 +49,99 @@ class PayloadMapper:
         Raises:
             RefusedPayload: the target cannot hold it exactly, and the plan did not allow a loss.
         """
-        mapped = self._rename(payload, without)
-        if added:
-            taken = sorted(added.keys() & mapped.keys())
-            if taken:
-                raise RefusedPayload(f"the payload has a key '{taken[0]}' already, which is to keep what is ours")
-            mapped = {**mapped, **added}
-        if self._columns:
-            mapped = self._fill(mapped)
-        elif not self._dynamic and mapped:
-            raise RefusedPayload(f"key '{next(iter(mapped))}' is not declared in the target")
+        if self._json_field is not None:
+            mapped = self._place(payload, without, added or _NOTHING)
+        else:
+            mapped = self._rename(payload, without)
+            if added:
+                taken = sorted(added.keys() & mapped.keys())
+                if taken:
+                    raise RefusedPayload(f"the payload has a key '{taken[0]}' already, which is to keep what is ours")
+                mapped = {**mapped, **added}
+            if self._columns:
+                mapped = self._fill(mapped)
+            elif not self._dynamic and mapped:
+                raise RefusedPayload(f"key '{next(iter(mapped))}' is not declared in the target")
         self._check.check(mapped)
         return mapped
 
-    def _rename(self, payload: Payload, without: Collection[str]) -> Payload:
-        known = self._target_of
-        if not without and all(known.get(key) == key for key in payload):
-            return payload
-        mapped: Payload = {}
+    def _entries(self, payload: Payload, without: Collection[str]) -> list[tuple[str, Any]]:
+        """Keys as they were before an earlier migration, with their values."""
+        before = self._before
+        entries: list[tuple[str, Any]] = []
         for key, value in payload.items():
             if key in without:
                 continue
-            target = self._target(key)
+            inner = before.unpacked(key, value)
+            if inner is None:
+                entries.append((before.key(key), value))
+            else:
+                entries += inner.items()
+        return entries
+
+    def _rename(self, payload: Payload, without: Collection[str]) -> Payload:
+        """The payload for a target that has a place for every value."""
+        if not without and all(self._is_kept(key) for key in payload):
+            return payload
+        mapped: Payload = {}
+        for key, value in self._entries(payload, without):
+            target = self._keys.target_of(key)
             if target is None:
                 continue
             if target in mapped:
                 raise RefusedPayload(f"two keys of the payload would be '{target}', one of them is '{key}'")
-            mapped[target] = value
+            whole = type(value) is float and key in self._whole and is_whole(value)
+            mapped[target] = int(value) if whole else self._limits.written(value)
         return mapped
 
-    def _target(self, key: str) -> str | None:
-        if key in self._target_of:
-            return self._target_of[key]
-        target = self._keys.target_of(key)
-        if len(self._target_of) < _REMEMBERED_KEYS:
-            self._target_of[key] = target
-        return target
+    def _is_kept(self, key: str) -> bool:
+        """Whether key and value pass as they are."""
+        known = self._kept.get(key)
+        if known is None:
+            known = key != self._before.json_field and not self._limits.floats
+            known = (
+                known
+                and self._before.key(key) not in self._whole
+                and self._keys.target_of(self._before.key(key)) == key
+            )
+            if len(self._kept) < _REMEMBERED_KEYS:
+                self._kept[key] = known
+        return known
+
+    def _place(self, payload: Payload, without: Collection[str], added: Payload) -> Payload:
+        """The payload for a target with a JSON field: each value where it stays itself, or there."""
+        mapped: Payload = {}
+        left: Payload = {}
+        names: set[str] = set()
+        for key, given in self._entries(payload, without):
+            value = given
+            target = self._keys.target_of(key)
+            if target is None:
+                continue
+            if key in names:
+                where = self._before.json_field
+                raise RefusedPayload(f"'{key}' stands in the payload and in '{where}', where a migration kept it")
+            names.add(key)
+            if type(value) is float and is_whole(value) and key in self._whole:
+                value = int(value)
+            if target in added or not self._holds(key, target, value):
+                left[key] = value
+            elif target in mapped:
+                raise RefusedPayload(f"two keys of the payload would be '{target}', one of them is '{key}'")
+            else:
+                mapped[target] = self._limits.written(value)
+        if left and self._json_field is not None:
+            mapped[self._json_field] = self._check.packed(left)
+        return {**mapped, **added} if added else mapped
+
+    def _holds(self, key: str, target: str, value: Any) -> bool:
+        """Whether the target gives this value back under this key."""
+        known = self._by_key.get(key)
+        if target == self._json_field or (known is not None and known.packed):
+            return False
+        if known is None or known.column is None:
+            return self._dynamic and self._limits.holds_key(target) and _of_json(key, self._limits.holds, value)
+        return _of_json(key, partial(holds, same=known.same), known.column, value, self._limits)
 
     def _fill(self, payload: Payload) -> Payload:
         """Check values of columns, and give those that stand for absent keys what the target will say they hold."""
@@ -88,9 +149,11 @@ class PayloadMapper:
         for name, field in self._columns.items():
             column = _column(field)
             if name in payload:
-                reason = misfit(column, payload[name], rounds=field.rounds)
+                reason = _of_json(name, partial(misfit, rounds=field.rounds), column, payload[name])
                 if reason is not None:
                     raise RefusedPayload(f"'{name}' {reason}")
+            elif "null" not in self._limits.types:
+                continue  # absent is what null is
             elif column.default is not None or field.absent_as_null:
                 filled = {**filled, name: column.default}
             else:
@@ -102,116 +165,15 @@ class PayloadMapper:
         return filled
 
 
-def _column(field: FieldMapping) -> FieldSchema:
-    if field.column is None:
-        raise ValueError(f"field '{field.target}' has no column")
-    return field.column
-
-
-def misfit(column: FieldSchema, value: Any, *, rounds: bool = False) -> str | None:
-    """Why a column cannot hold a value exactly; None if it can."""
-    if value is None:
-        return _null_misfit(column)
-    kind = _json_type(column.name, value)
-    if kind not in accepted(column.type):
-        return f"is {kind}, the column is {column.type.value}"
-    if column.type in INT_RANGES:
-        low, high = INT_RANGES[column.type]
-        return None if low <= value <= high else f"is {value}, the column holds {low} to {high}"
-    if column.type is FieldType.FLOAT32 and math.isfinite(value) and not rounds and not fits_float32(value):
-        return f"is {value!r}, which a float32 column would round"
-    if column.type is FieldType.TEXT:
-        return _too_long(value, column.max_length)
-    return _array_misfit(column, value) if column.type is FieldType.ARRAY else None
-
-
-def _null_misfit(column: FieldSchema) -> str | None:
-    if not column.nullable:
-        return "is null, the column needs a value"
-    # https://milvus.io/docs/nullable-and-default.md
-    return None if column.default is None else "is null, which the column replaces by its default"
-
-
-def _array_misfit(column: FieldSchema, values: list[Any]) -> str | None:
-    if column.max_capacity is not None and len(values) > column.max_capacity:
-        return f"has {len(values)} elements, the column holds {column.max_capacity}"
-    if column.element is None:
-        return None
-    element = FieldSchema(name=column.name, type=column.element, nullable=False, max_length=column.max_length)
-    return next((f"has an element that {reason}" for v in values if (reason := misfit(element, v)) is not None), None)
-
-
-def _too_long(text: str, limit: int | None) -> str | None:
-    if limit is None or len(text) * 4 <= limit:
-        return None
-    size = len(text.encode("utf-8", "surrogatepass"))
-    return f"has a text of {size} bytes, the target holds {limit}" if size > limit else None
-
-
-class _LimitCheck:
-    """Checks a payload against the database's limits.
-
-    The payload is written as JSON once, in C; only where that text shows something that may be beyond a
-    limit (NaN, a long number, its length) are the values looked at one by one.
-    """
-
-    def __init__(self, limits: Limits, columns: frozenset[str]) -> None:
-        self._limits = limits
-        self._columns = columns
-        self._encode = json.JSONEncoder(
-            ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
-        ).encode
-        digits = len(str(min(limits.max_int, -limits.min_int)))
-        self._long_number = re.compile(rf"[0-9]{{{digits},}}")
-        self._always = len(limits.types) < 7
-
-    def check(self, payload: Payload) -> None:
-        """Raise `RefusedPayload` if the payload is beyond a limit."""
-        size, text = self._size(payload)
-        limits = self._limits
-        beyond = limits.max_text_bytes is not None and size > limits.max_text_bytes
-        if self._always or beyond or self._long_number.search(text):
-            for key, value in payload.items():
-                _walk(key, value, limits)
-        if limits.max_payload_bytes is not None and size > limits.max_payload_bytes:
-            size, _ = self._size({key: value for key, value in payload.items() if key not in self._columns})
-            if size > limits.max_payload_bytes:
-                raise RefusedPayload(f"the payload has {size} bytes, the target holds {limits.max_payload_bytes}")
-
-    def _size(self, payload: Payload) -> tuple[int, str]:
-        """Bytes as JSON, and the JSON."""
-        try:
-            text = self._encode(payload)
-            return (len(text) if text.isascii() else len(text.encode())), text
-        except UnicodeEncodeError as error:
-            raise RefusedPayload("a text holds half of a surrogate pair, which has no UTF-8 form") from error
-        except (TypeError, ValueError) as error:
-            for key, value in payload.items():
-                _walk(key, value, self._limits)
-            raise RefusedPayload(f"the payload is not JSON: {error}") from error
-
-
-def _json_type(key: str, value: Any) -> str:
+def _of_json(key: str, look: Callable[..., _Found], *values: Any) -> _Found:
+    """What `look` says about values; raise `RefusedPayload` if they are not JSON."""
     try:
-        return json_type(value)
+        return look(*values)
     except TypeError as error:
         raise RefusedPayload(f"'{key}': {error}") from error
 
 
-def _walk(key: str, value: Any, limits: Limits) -> None:
-    """Raise `RefusedPayload` if a value at any depth is beyond a limit."""
-    kind = _json_type(key, value)
-    if kind not in limits.types:
-        raise RefusedPayload(f"'{key}' holds {kind}, which the target does not hold")
-    if kind == "int" and not limits.min_int <= value <= limits.max_int:
-        raise RefusedPayload(f"'{key}' holds {value}, the target holds ints from {limits.min_int} to {limits.max_int}")
-    if kind == "float" and not math.isfinite(value):
-        raise RefusedPayload(f"'{key}' holds {value}, which JSON has no form for")
-    if kind == "text" and (reason := _too_long(value, limits.max_text_bytes)) is not None:
-        raise RefusedPayload(f"'{key}' {reason}")
-    if kind == "list":
-        for element in value:
-            _walk(key, element, limits)
-    if kind == "object":
-        for element in value.values():
-            _walk(key, element, limits)
+def _column(field: FieldMapping) -> FieldSchema:
+    if field.column is None:
+        raise ValueError(f"field '{field.target}' has no column")
+    return field.column

@@ -14,6 +14,7 @@ from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import ConfigurationError, NotFound, TargetNotEmpty
 from vectormigrate_dagster.mapping.digested import Digested, digest_of
 from vectormigrate_dagster.mapping.loss import LossReport
+from vectormigrate_dagster.mapping.origin import Before
 from vectormigrate_dagster.mapping.profile import Profile, profile_source
 from vectormigrate_dagster.mapping.schema import Mapping, map_schema
 from vectormigrate_dagster.model import CollectionSchema, Split
@@ -127,7 +128,8 @@ def make_plan(
         )
     records = source.count() if scopes is None else sum(source.count(scope) for scope in scopes)
     splits = source.plan_splits(partition_records(records, migration), scopes)
-    found = profile_source(source, splits, full=profile == "full")
+    before = Before.of(source_schema, migration.mapping)
+    found = profile_source(source, splits, full=profile == "full", before=before)
     mapping, loss = map_schema(
         source_schema,
         source_can,

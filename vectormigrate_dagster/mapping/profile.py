@@ -13,6 +13,7 @@ import numpy as np
 
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.databases.ahead import ahead
+from vectormigrate_dagster.mapping.origin import Before
 from vectormigrate_dagster.mapping.profile_models import FieldProfile, IdProfile, Profile, VectorProfile
 from vectormigrate_dagster.mapping.profiler import Profiler
 from vectormigrate_dagster.model import Batch, Id, IdKind, Split, id_text
@@ -26,7 +27,9 @@ _POINTS = 24
 """Random points that are read within them."""
 
 
-def profile_source(source: Source, splits: Sequence[Split], *, full: bool, sample: int = 10_000) -> Profile:
+def profile_source(
+    source: Source, splits: Sequence[Split], *, full: bool, before: Before | None = None, sample: int = 10_000
+) -> Profile:
     """Profile a source.
 
     A sample holds records from the start of many splits and from random points within them, never only
@@ -36,12 +39,13 @@ def profile_source(source: Source, splits: Sequence[Split], *, full: bool, sampl
     Args:
         splits: tile what is going to be moved.
         full: read every record.
+        before: how payloads were before an earlier migration; see `Profiler`.
         sample: about how many records to read otherwise.
 
     Raises:
         DatabaseError: the source could not be read.
     """
-    profiler = Profiler()
+    profiler = Profiler(before)
     total = sum(split.records for split in splits)
     started = time.monotonic()
     complete = full or total <= 2 * sample

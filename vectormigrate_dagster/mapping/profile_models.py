@@ -25,6 +25,11 @@ class FieldProfile(_Counts):
         max_text_bytes: longest text in UTF-8 bytes.
         elements: JSON type of list elements -> lists that hold such an element.
         mixed_lists: lists that hold elements of several types.
+        lists: what all elements of a list are (a JSON type, "big int" where an int is beyond 2^53, "mixed", "empty")
+            -> records.
+        big_ints: records whose value itself is an int beyond 2^53.
+        whole: records whose value itself is a float that an int within 2^53 could be.
+        negative_zeros: records whose value itself is -0.0.
         max_list: longest list.
         depth: deepest nesting; 1 is a list or object of plain values.
         marked_ids: kind -> texts that look like an original id that we kept ("text:abc").
@@ -41,6 +46,10 @@ class FieldProfile(_Counts):
     max_text_bytes: int = 0
     elements: dict[str, int] = Field(default_factory=dict)
     mixed_lists: int = 0
+    lists: dict[str, int] = Field(default_factory=dict)
+    big_ints: int = 0
+    whole: int = 0
+    negative_zeros: int = 0
     max_list: int = 0
     depth: int = 0
     marked_ids: dict[str, int] = Field(default_factory=dict)
@@ -60,7 +69,7 @@ class VectorProfile(_Counts):
 
     Args:
         non_unit: dense vectors whose norm is neither 1 (within `UNIT_TOLERANCE`) nor 0.
-        zero: dense vectors of zeros only.
+        zero: dense vectors of zeros only, and sparse vectors without an entry.
         non_finite: vectors with a NaN or infinite component.
         negative: sparse vectors with a weight below zero.
         max_nnz: most entries of a sparse vector.
@@ -87,6 +96,9 @@ class IdProfile(_Counts):
         max_bytes: longest text form in UTF-8 bytes.
         unsigned, signed, uuids: text ids that are canonical decimals (unsigned, signed) or canonical UUIDs.
         other_uuids: text ids that are a UUID in another spelling.
+        in_scopes: ids that are in several scopes; None if there were too many ids to tell.
+        odd: text ids by what is unusual about them: "" empty, or the example of a character that they hold (see
+            `profiler.ODD_IDS`).
         collisions: ids whose number or UUID another id of the same scope has too, in another spelling or kind.
     """
 
@@ -98,6 +110,8 @@ class IdProfile(_Counts):
     signed: int = 0
     uuids: int = 0
     other_uuids: int = 0
+    in_scopes: int | None = 0
+    odd: dict[str, int] = Field(default_factory=dict)
     collisions: int = 0
 
     @property
@@ -114,6 +128,8 @@ class Profile(_Counts):
         complete: all records of the source were read, so an absence is proven.
         total: records that the source holds.
         scopes: scope -> records.
+        unpacked: records in whose JSON field an earlier migration kept values.
+        repeated: records where a key stands both there and outside.
     """
 
     records: int = 0
@@ -123,6 +139,8 @@ class Profile(_Counts):
     vectors: dict[str, VectorProfile] = Field(default_factory=dict)
     fields: dict[str, FieldProfile] = Field(default_factory=dict)
     scopes: dict[str, int] = Field(default_factory=dict)
+    unpacked: int = 0
+    repeated: int = 0
     max_payload_bytes: int = 0
     seconds: float = 0.0
 

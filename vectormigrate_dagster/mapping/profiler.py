@@ -12,8 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vectormigrate_dagster.mapping.convert import widen
+from vectormigrate_dagster.mapping.origin import Before
 from vectormigrate_dagster.mapping.profile_models import FieldProfile, Profile, VectorProfile
-from vectormigrate_dagster.model import Batch, Dense, Element, IdColumn, IdKind, Packed, Sparse, VectorColumn, is_valid
+from vectormigrate_dagster.model import (
+    Batch,
+    Dense,
+    Element,
+    Id,
+    IdColumn,
+    IdKind,
+    Packed,
+    Payload,
+    Sparse,
+    VectorColumn,
+    is_valid,
+)
 
 UNIT_TOLERANCE = 1e-5
 """A norm this close to 1 is a unit vector: float32 embeddings of some thousand components differ by less."""
@@ -24,17 +37,26 @@ CANONICAL_UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 MARKED_ID = re.compile(r"(u64|i64|uuid|text):", re.ASCII)
 """How the value of the original-id field starts; see `mapping.ids`."""
 
+ODD_IDS = {"": r"^$", " ": r"[\x01-\x20\x7f]", "\0": r"\x00", "é": r"[^\x00-\x7f]"}
+"""Example of what is unusual about a text id -> pattern of such ids."""
+
 _TRACKED_FORMS = 200_000
 _EXACT_DOUBLE = 2**53
 _INT64 = (-(2**63), 2**63 - 1)
 
 
 class Profiler:
-    """Builds a profile from batches."""
+    """Builds a profile from batches.
 
-    def __init__(self) -> None:
+    Args:
+        before: how payloads were before an earlier migration; fields are profiled as they were.
+    """
+
+    def __init__(self, before: Before | None = None) -> None:
+        self._before = before or Before()
         self._profile = Profile()
         self._forms: dict[tuple[str | None, str], str] = {}
+        self._scope_of: dict[tuple[IdKind, Id], str] = {}
 
     @property
     def records(self) -> int:
@@ -50,7 +72,8 @@ class Profiler:
         self._add_ids(batch.ids, batch.scope)
         for name, column in batch.vectors.items():
             _add_vector(profile.vectors.setdefault(name, VectorProfile()), column)
-        for payload in batch.payloads:
+        for given in batch.payloads:
+            payload = self._restored(given) if self._before.changes(given) else given
             size = 2
             for key, value in payload.items():
                 field = profile.fields.get(key)
@@ -73,6 +96,16 @@ class Profiler:
         update = {"fields": fields, "vectors": vectors, "complete": complete, "total": known, "seconds": seconds}
         return self._profile.model_copy(update=update)
 
+    def _restored(self, payload: Payload) -> Payload:
+        before, found = self._before, self._before.payload(payload)
+        inner = (
+            None if before.json_field is None else before.unpacked(before.json_field, payload.get(before.json_field))
+        )
+        if inner is not None:
+            self._profile.unpacked += 1
+            self._profile.repeated += len(found) < len(payload) - 1 + len(inner)
+        return found
+
     def _add_ids(self, ids: IdColumn, scope: str | None) -> None:
         if len(ids) == 0:
             return
@@ -88,6 +121,17 @@ class Profiler:
             stats.max_int = high if stats.max_int is None else max(stats.max_int, high)
             stats.max_bytes = max(stats.max_bytes, len(str(low)), len(str(high)))
         self._find_collisions(ids, scope)
+        if scope is not None:
+            self._find_in_scopes(ids, scope)
+
+    def _find_in_scopes(self, ids: IdColumn, scope: str) -> None:
+        """Count ids that another scope has too, as long as there are few enough to remember."""
+        stats = self._profile.ids
+        if stats.in_scopes is None or len(self._scope_of) + len(ids) > _TRACKED_FORMS:
+            stats.in_scopes = None
+            return
+        for value in ids.to_pylist():
+            stats.in_scopes += self._scope_of.setdefault((ids.kind, value), scope) != scope
 
     def _add_text_ids(self, ids: IdColumn) -> None:
         stats = self._profile.ids
@@ -100,6 +144,9 @@ class Profiler:
         stats.signed += sum(_INT64[0] <= int(text) <= _INT64[1] for text in texts.filter(signed).to_pylist())
         canonical = _matches(texts, CANONICAL_UUID)
         stats.uuids += int(pc.sum(canonical).as_py() or 0)
+        for example, pattern in ODD_IDS.items():
+            if count := int(pc.sum(_matches(texts, pattern)).as_py() or 0):
+                stats.odd[example] = stats.odd.get(example, 0) + count
         rest = texts.filter(pc.invert(pc.or_(decimal, canonical)))
         stats.other_uuids += sum(_as_uuid(text) is not None for text in rest.to_pylist())
 
@@ -148,13 +195,40 @@ def _add_value(field: FieldProfile, value: Any) -> int:
     field.types[kind] = field.types.get(kind, 0) + 1
     if kind == "text" and (marked := MARKED_ID.match(value)):
         field.marked_ids[marked[1]] = field.marked_ids.get(marked[1], 0) + 1
+    if kind == "int":
+        field.big_ints += not -_EXACT_DOUBLE <= value <= _EXACT_DOUBLE
+    elif kind == "float":
+        field.negative_zeros += is_negative_zero(value)
+        field.whole += is_whole(value)
     if kind == "list":
         elements = {json_type(element) for element in value}
+        alike = _alike(value, elements)
+        field.lists[alike] = field.lists.get(alike, 0) + 1
         field.mixed_lists += len(elements) > 1
         field.max_list = max(field.max_list, len(value))
         for element in elements:
             field.elements[element] = field.elements.get(element, 0) + 1
     return _measure(field, value, 0)
+
+
+def is_negative_zero(value: float) -> bool:
+    """Whether a float is -0.0, whose sign does not survive every way of writing numbers."""
+    return value == 0 and math.copysign(1.0, value) < 0
+
+
+def is_whole(value: float) -> bool:
+    """Whether a float is what an int within 2^53 becomes in a database that has floats only."""
+    return value.is_integer() and abs(value) <= _EXACT_DOUBLE and not is_negative_zero(value)
+
+
+def _alike(values: list[Any], elements: set[str]) -> str:
+    """What all elements of a list are; see `FieldProfile.lists`."""
+    if len(elements) != 1:
+        return "mixed" if elements else "empty"
+    (kind,) = elements
+    if kind == "int" and not all(-_EXACT_DOUBLE <= value <= _EXACT_DOUBLE for value in values):
+        return "big int"
+    return kind
 
 
 def _measure(field: FieldProfile, value: Any, depth: int) -> int:
@@ -203,6 +277,7 @@ def _add_vector(stats: VectorProfile, column: VectorColumn) -> None:
     if isinstance(column, Sparse):
         lengths = np.diff(column.indptr)
         stats.max_nnz = max(stats.max_nnz, int(lengths.max(initial=0)))
+        stats.zero += int((lengths[valid] == 0).sum())
         rows = np.repeat(np.arange(len(column)), lengths)
         stats.negative += len(np.unique(rows[column.values < 0]))
         stats.non_finite += len(np.unique(rows[~np.isfinite(column.values)]))

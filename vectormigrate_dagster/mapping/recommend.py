@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vectormigrate_dagster.databases import TYPES, capabilities_of
 from vectormigrate_dagster.errors import ConfigurationError
-from vectormigrate_dagster.model import IdKind, ScopeKind, VectorKind
+from vectormigrate_dagster.model import Capabilities, IdKind, ScopeKind, VectorKind
 
 
 class FieldRecommendation(BaseModel):
@@ -46,14 +46,20 @@ class SchemaRecommendation(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class _Rules:
-    """What a recommendation needs to know of a database."""
+    """What a recommendation needs to know of a database.
+
+    Args:
+        objects: it has nested objects.
+        nested: it holds any nested object under any key.
+        packs_keys: a value whose key is not possible goes into the JSON field, instead of getting another name.
+    """
 
     title: str
     ids: frozenset[IdKind]
     key_pattern: str | None = None
-    key_advice: str = ""
-    first_letter_lower: bool = False
+    packs_keys: bool = False
     reserved: tuple[str, ...] = ()
+    objects: bool = True
     nested: bool = True
     null: bool = True
     lists: str = "any"
@@ -61,41 +67,13 @@ class _Rules:
     sparse: bool = True
     normalises_cosine: bool = False
     scope: str = ""
+    graph: bool = False
 
 
-# Databases whose module is not written yet; their documentation:
-# https://docs.pinecone.io/guides/index-data/indexing-overview#metadata
-# https://docs.weaviate.io/weaviate/config-refs/datatypes
-_WRITTEN_DOWN = {
-    "pinecone": _Rules(
-        title="Pinecone",
-        ids=frozenset({IdKind.TEXT}),
-        key_pattern=r"[^$].*",
-        key_advice="a key must not start with '$'",
-        nested=False,
-        null=False,
-        lists="texts",
-        exact_ints=False,
-        scope="namespaces",
-    ),
-    "weaviate": _Rules(
-        title="Weaviate",
-        ids=frozenset({IdKind.UUID}),
-        key_pattern=r"[_A-Za-z][_0-9A-Za-z]{0,230}",
-        key_advice="a property is letters, digits and underscores",
-        first_letter_lower=True,
-        reserved=("id", "_id", "_additional"),
-        null=False,
-        lists="one type",
-        exact_ints=False,
-        sparse=False,
-        scope="tenants",
-    ),
-}
-
-KNOWN_TYPES = tuple(sorted({*TYPES, *_WRITTEN_DOWN}))
+KNOWN_TYPES = TYPES
 """Databases that a recommendation can speak of."""
 
+_JSON_FIELD = "_source_json"
 _SCOPES = {ScopeKind.NAMESPACE: "namespaces", ScopeKind.TENANT: "tenants", ScopeKind.PARTITION: "partitions"}
 _ID_NAMES = {"id", "_id", "uuid", "pk", "document_id", "doc_id"}
 _VECTOR_WORDS = {"vector", "vectors", "embedding", "float_vector", "dense_vector", "values"}
@@ -126,37 +104,57 @@ def recommend_schema(
         target_type=target_type,
         field_mappings=mappings,
         overall_confidence=round(sum(scores) / len(scores), 2),
-        warnings=tuple(_warnings(source, target)),
+        warnings=() if source_type == target_type else tuple(_warnings(source, target)),
     )
 
 
 def _rules(type: str) -> _Rules:
-    """What is known of a database: from its module where there is one."""
-    if type in _WRITTEN_DOWN:
-        return _WRITTEN_DOWN[type]
+    """What is known of a database, from its module."""
     if type not in TYPES:
         raise ConfigurationError(f"'{type}' is not a database that we know; use one of {', '.join(KNOWN_TYPES)}")
     found = capabilities_of(type)
+    columns = found.declared_fields and found.shared_names
     return _Rules(
         title=found.title,
         ids=frozenset(found.id_kinds),
         # Keys that a column could not have stay undeclared, where the database keeps such keys.
-        key_pattern=None if found.dynamic_fields else found.field_name_pattern,
-        reserved=(*found.reserved_keys, *(("id", found.default_vector_name) if found.declared_fields else ())),
-        nested="object" in found.payload_types,
+        key_pattern=found.key_pattern if found.dynamic_fields else found.field_name_pattern,
+        packs_keys=found.dynamic_fields,
+        reserved=(*found.reserved_keys, *(("id", found.default_vector_name) if columns else ())),
+        objects="object" in found.payload_types,
+        nested=found.holds_any_json,
         null="null" in found.payload_types,
-        lists="any" if "list" in found.payload_types else "none",
+        lists=_lists(found),
         exact_ints=found.max_int > 2**53,
         sparse=VectorKind.SPARSE in found.vector_kinds,
         normalises_cosine=found.normalises_cosine,
         scope=next((_SCOPES[kind] for kind in found.scope_kinds if kind in _SCOPES), ""),
+        graph=bool(found.hnsw_words),
     )
+
+
+def _lists(found: Capabilities) -> str:
+    """The lists that a database holds: any, of one type, or of texts."""
+    if found.holds_any_json:
+        return "any"
+    return "one type" if found.list_elements is None else "texts"
 
 
 def _field(name: str, word: str, source: _Rules, target: _Rules, used: set[str]) -> FieldRecommendation:
     word = word.strip().lower()
     if name.lower() in _ID_NAMES and word not in _VECTOR_WORDS:
         return _id(name, word, source, target, used)
+    if target.packs_keys and target.key_pattern is not None and not re.fullmatch(target.key_pattern, name):
+        notes = f"{target.title} has no such key: kept exactly as JSON text in '{_JSON_FIELD}'"
+        return FieldRecommendation(
+            source_field=name,
+            target_field=f"{_JSON_FIELD}.{name}",
+            confidence=0.6,
+            conversion_needed=True,
+            notes=notes,
+            source_type=word,
+            target_type="text",
+        )
     renamed = _named(name, target)
     while renamed in used:
         renamed += "_"
@@ -164,7 +162,8 @@ def _field(name: str, word: str, source: _Rules, target: _Rules, used: set[str])
     confidence, converted, kind, notes = _value(word, source, target)
     if renamed != name:
         confidence, converted = min(confidence, 0.8), True
-        notes = f"Renamed: {target.key_advice or f'{target.title} uses this name itself'}. {notes}"
+        why = "uses this name itself" if name in target.reserved else "has no such name, or had it already"
+        notes = f"Renamed: {target.title} {why}. {notes}"
     return FieldRecommendation(
         source_field=name,
         target_field=renamed,
@@ -202,10 +201,11 @@ def _named(name: str, target: _Rules) -> str:
     """The field's name as the target accepts it."""
     if name in target.reserved:
         return f"{name}_"
-    if target.key_pattern is not None and not re.fullmatch(target.key_pattern, name):
-        name = re.sub(r"\W", "_", name, flags=re.ASCII)
-        name = name if re.fullmatch(target.key_pattern, name) else f"f_{name}"
-    return name[:1].lower() + name[1:] if target.first_letter_lower else name
+    if target.packs_keys or target.key_pattern is None or re.fullmatch(target.key_pattern, name):
+        return name
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    name = name[:1].lower() + name[1:]
+    return name if re.fullmatch(target.key_pattern, name) else f"f_{name}"
 
 
 def _value(word: str, source: _Rules, target: _Rules) -> tuple[float, bool, str, str]:
@@ -214,7 +214,7 @@ def _value(word: str, source: _Rules, target: _Rules) -> tuple[float, bool, str,
     if shaped is not None:
         return shaped
     if word in _INT_WORDS and not target.exact_ints:
-        return 0.8, True, "number", "Integers beyond 2^53 are not exact in a float64: keep such values as text"
+        return 0.8, True, "number", f"Integers beyond 2^53 are kept exactly as JSON text in '{_JSON_FIELD}'"
     if word in _INT_WORDS and not source.exact_ints:
         return 0.8, False, word, f"{source.title} holds float64 only: integers arrive as floats"
     if word in _TEXT_WORDS | _OBJECT_WORDS | _INT_WORDS or _is_list(word):
@@ -230,9 +230,10 @@ def _shaped(word: str, target: _Rules) -> tuple[float, bool, str, str] | None:
     if word in _VECTOR_WORDS:
         return 1.0, False, "vector", "Dense vector, float32 components are kept bit by bit"
     if word in _OBJECT_WORDS and not target.nested:
-        return 0.5, True, "text", f"{target.title} holds no nested objects: flatten it, or keep it as JSON text"
+        return 0.5, True, "text", f"{target.title} gets nested objects exactly, as JSON text in '{_JSON_FIELD}'"
     if _is_list(word) and not (target.lists == "any" or _is_list_of_text(word)):
-        return 0.5, True, "list", f"{target.title} holds lists of {target.lists} only"
+        notes = f"{target.title} holds lists of {target.lists} only; others are kept as JSON text in '{_JSON_FIELD}'"
+        return 0.5, True, "list", notes
     return None
 
 
@@ -247,14 +248,16 @@ def _is_list_of_text(word: str) -> bool:
 def _warnings(source: _Rules, target: _Rules) -> list[str]:
     """What a migration between the two should not overlook, whatever the fields."""
     found = []
-    if source.nested and not target.nested:
-        found.append(f"{target.title} metadata is flat: nested objects of {source.title} are flattened or become text")
+    if source.objects and not target.nested:
+        found.append(f"{target.title} metadata is flat: nested objects of {source.title} become JSON text")
     if source.null and not target.null:
-        found.append(f"{target.title} does not tell a null value from an absent key")
+        found.append(f"{target.title} does not tell a null value from an absent key: nulls become JSON text")
     if source.exact_ints and not target.exact_ints:
-        found.append(f"{target.title} stores numbers as float64: integers beyond 2^53 lose precision")
+        found.append(f"{target.title} stores numbers as float64: integers beyond 2^53 become JSON text")
     if source.sparse and not target.sparse:
         found.append(f"{target.title} has no sparse vectors")
+    if source.graph and not target.graph:
+        found.append(f"{target.title} builds its own index: HNSW settings of {source.title} are left behind")
     if target.normalises_cosine and not source.normalises_cosine:
         found.append(f"{target.title} normalises cosine vectors: their original norm is lost")
     if not source.ids & target.ids and IdKind.TEXT not in target.ids:

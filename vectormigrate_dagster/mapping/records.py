@@ -84,7 +84,8 @@ class RecordMapper:
             return original
         if ids.restore is not None and kind in ids.restore.kinds:
             kept = ids.restore
-            made = mapped_uuid(kept.namespace, value, kind, scope if kept.scope_field else None, tagged=kept.tagged)
+            part = scope if kept.scope_field or kept.scoped else None
+            made = mapped_uuid(kept.namespace, value, kind, part, tagged=kept.tagged, keeps_uuids=kept.keeps_uuids)
             uuids = IdKind.UUID in self.mapping.source_schema.ids.kinds
             return (IdKind.UUID, made) if uuids else (IdKind.TEXT, str(made))
         return self._unruled(value, kind)
@@ -101,7 +102,7 @@ class RecordMapper:
     def _scopes(self, batch: Batch) -> tuple[list[str | None], dict[int, str]]:
         """The target scope of each row."""
         scope = self.mapping.scope
-        if scope.rule is ScopeRule.SINGLE and scope.only is not None and batch.scope != scope.only:
+        if scope.rule is ScopeRule.SINGLE and batch.scope not in (None, scope.only):
             raise PlanOutdated(
                 f"the plan is for scope '{scope.only}', these records are of '{batch.scope}'; plan again"
             )
@@ -117,7 +118,7 @@ class RecordMapper:
 
     def _ids(self, batch: Batch) -> MappedIds:
         if self.mapping.ids.restore is not None:
-            return restore_column(self.mapping.ids, batch.ids, batch.payloads)
+            return restore_column(self.mapping.ids, batch.ids, batch.payloads, batch.scope)
         return map_column(self.mapping.ids, batch.ids, batch.scope)
 
     def _map_payloads(self, batch: Batch, ids: MappedIds, refused: dict[int, str]) -> list[Payload]:

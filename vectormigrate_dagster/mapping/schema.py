@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.errors import ConfigurationError
 from vectormigrate_dagster.mapping.digested import Digested
-from vectormigrate_dagster.mapping.fields import FieldContext, FieldMapping, Limits, MappedFields, map_fields
+from vectormigrate_dagster.mapping.field_models import FieldContext, FieldMapping, MappedFields, json_field
+from vectormigrate_dagster.mapping.fields import map_fields
 from vectormigrate_dagster.mapping.id_policy import map_ids
 from vectormigrate_dagster.mapping.ids import IdMapping
-from vectormigrate_dagster.mapping.indexes import collection_rows, kept_settings, marker_rows, setting_rows
+from vectormigrate_dagster.mapping.indexes import collection_rows, kept_settings, setting_rows
 from vectormigrate_dagster.mapping.keys import KeyRules
+from vectormigrate_dagster.mapping.limits import Limits
 from vectormigrate_dagster.mapping.loss import Grade, LossReport, LossRow
+from vectormigrate_dagster.mapping.marker import marker_of
+from vectormigrate_dagster.mapping.origin import Before, Origin
 from vectormigrate_dagster.mapping.profile_models import Profile
 from vectormigrate_dagster.mapping.scopes import ScopeMapping, ScopeRule, map_scope
 from vectormigrate_dagster.mapping.vectors import MappedVectors, VectorMapping, map_vectors
-from vectormigrate_dagster.model import Capabilities, CollectionSchema, FieldType, IdKind, IdSchema, Metric, ScopeKind
+from vectormigrate_dagster.model import (
+    Capabilities,
+    CollectionSchema,
+    FieldType,
+    IdSchema,
+    Metric,
+    ScopeKind,
+)
 
 _ID_FIELDS = ("id", "pk", "record_id", "vectormigrate_id")
 """What the id's field may be called in a target that has one; the first that no payload key needs."""
-
-
-class Origin(BaseModel):
-    """What a migration writes into a collection that it creates, so that a migration back is its inverse.
-
-    It stands under the key `mapping` of `CollectionSchema.marker`.
-
-    Args:
-        id_kinds: kinds of id of the source.
-        ids: how ids were made and where originals are kept; None if ids were kept.
-        scope_field: payload field with the original scope.
-        vectors: vector here -> its name in the source, where they differ.
-        keys: payload key here -> key in the source, where the owner renamed it.
-        shadowed: names that shadow payload keys here; see `mapping.keys`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    version: int = 1
-    id_kinds: tuple[IdKind, ...] = ()
-    ids: dict[str, Any] | None = None
-    scope_field: str | None = None
-    vectors: dict[str, str] = Field(default_factory=dict)
-    keys: dict[str, str] = Field(default_factory=dict)
-    shadowed: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, schema: CollectionSchema) -> Origin:
-        """What an earlier migration wrote into a collection; empty if none did."""
-        found = (schema.marker or {}).get("mapping")
-        return cls.model_validate(found) if found else cls()
 
 
 class Mapping(Digested):
@@ -62,6 +42,8 @@ class Mapping(Digested):
     Args:
         source_schema: what the source looked like when the plan was made.
         target_schema: the collection to create, or the one that is there already.
+        before: how payloads are seen as they were before an earlier migration; fields and keys speak of those.
+        json_field: payload field of the target that keeps values without a place of their own.
         drop: keys and vectors (`vector.NAME`) that are left behind.
     """
 
@@ -71,8 +53,10 @@ class Mapping(Digested):
     scope: ScopeMapping
     vectors: tuple[VectorMapping, ...]
     fields: tuple[FieldMapping, ...]
+    before: Before = Before()
     keys: KeyRules
     limits: Limits
+    json_field: str | None = None
     drop: tuple[str, ...] = ()
     dynamic: bool = True
 
@@ -113,6 +97,7 @@ def map_schema(
         profile,
         existing=existing,
         marker=None if origin.scope_field is None else {"field": origin.scope_field},
+        unique=origin.unique_ids,
     )
     ids, id_rows = map_ids(
         source.ids,
@@ -134,12 +119,19 @@ def map_schema(
         marker=origin.vectors,
     )
     id_field = _id_field(source, target_capabilities, profile, vectors, existing)
-    asked, options = options, _without_vectors(options, source)
-    keys = _key_rules(options, origin, target_capabilities, id_field=id_field, vectors=vectors)
-    context = FieldContext(source, source_capabilities, target_capabilities, options, profile, keys, existing)
-    removed = frozenset(_removed(ids, scope))
-    fields = map_fields(context, removed, frozenset(_added(ids, scope)))
-    same = source_capabilities.type == target_capabilities.type
+    context = _field_context(
+        (source, source_capabilities),
+        (existing, target_capabilities),
+        options,
+        profile,
+        ids=ids,
+        scope=scope,
+        vectors=vectors,
+        id_field=id_field,
+    )
+    fields = map_fields(context)
+    context = replace(context, keys=context.keys.model_copy(update={"names": fields.names}))
+    marker, marker_rows = marker_of(context, ids, scope, vectors, origin)
     mapping = Mapping(
         source_schema=source,
         target_schema=existing
@@ -151,20 +143,22 @@ def map_schema(
             vectors=vectors,
             fields=fields,
             id_field=id_field,
-            origin=_origin(context, ids, scope, vectors, origin),
+            marker=marker,
         ),
         ids=ids,
         scope=scope,
         vectors=vectors.mappings,
         fields=fields.mappings,
-        keys=keys,
-        limits=Limits.of(target_capabilities),
-        drop=asked.drop,
+        before=context.before,
+        keys=context.keys,
+        limits=context.limits,
+        json_field=context.json_field,
+        drop=options.drop,
         dynamic=context.dynamic,
     )
     rows = [*id_rows, *scope_rows, *vectors.rows, *fields.rows, *_added_rows(mapping, context)]
-    rows += collection_rows(source, same=same, existed=existing is not None)
-    rows += marker_rows(target_capabilities, existed=existing is not None)
+    rows += collection_rows(source, same=context.same, existed=existing is not None)
+    rows += marker_rows
     rows += setting_rows(source, source_capabilities, mapping.target_schema, existed=existing is not None)
     return mapping, LossReport.of(rows, options.allow)
 
@@ -212,26 +206,53 @@ def _id_field(
     """The name of the id's field, where ids are a field among others."""
     if existing is not None:
         return existing.ids.field
-    if not target.declared_fields:
+    if not (target.declared_fields and target.shared_names):
         return None
     taken = {*profile.fields, *(field.name for field in source.fields), *(vector.target for vector in vectors.mappings)}
     wanted = [name for name in (source.ids.field, *_ID_FIELDS) if name is not None]
     return next((name for name in wanted if name not in taken), wanted[-1])
 
 
-def _key_rules(
-    options: MappingConfig, origin: Origin, target: Capabilities, *, id_field: str | None, vectors: MappedVectors
-) -> KeyRules:
-    shadowed = set(target.reserved_keys)
-    if target.declared_fields:
-        # Id, vectors and payload share one space of names.
-        shadowed |= {vector.target for vector in vectors.mappings}
-        shadowed |= {id_field} if id_field is not None else set()
-    return KeyRules(
-        drop=options.drop,
-        rename={**origin.keys, **options.rename},
-        shadowed_before=tuple(sorted(origin.shadowed)),
-        shadowed=tuple(sorted(shadowed)),
+def _field_context(
+    source_side: tuple[CollectionSchema, Capabilities],
+    target_side: tuple[CollectionSchema | None, Capabilities],
+    options: MappingConfig,
+    profile: Profile,
+    *,
+    ids: IdMapping,
+    scope: ScopeMapping,
+    vectors: MappedVectors,
+    id_field: str | None,
+) -> FieldContext:
+    """What decisions about payload keys depend on, once ids, scopes and vectors are decided."""
+    (source, source_capabilities), (existing, target) = source_side, target_side
+    before = Before.of(source, options)
+    wishes = before.options(_without_vectors(options, source))
+    packs = None
+    if options.json_field is not None and not target.holds_any_json:
+        same = source_capabilities.type == target.type
+        packs = json_field(options.json_field, source, before, existing, same=same)
+    used = set(target.reserved_keys)
+    if target.shared_names:
+        used |= {vector.target for vector in vectors.mappings}
+        used |= {id_field} if id_field is not None else set()
+    # Without a note that leads back, a key whose name is taken goes into the JSON field; a column gets its own name.
+    noted = target.keeps_marker and target.dynamic_fields and existing is None
+    shadowed = tuple(sorted(used)) if packs is None or noted else ()
+    return FieldContext(
+        source=source,
+        source_capabilities=source_capabilities,
+        target=target,
+        options=wishes,
+        profile=profile,
+        before=before,
+        keys=KeyRules(drop=wishes.drop, rename=wishes.rename, shadowed=shadowed),
+        limits=Limits.of(target, reserved=() if shadowed else tuple(sorted(used))),
+        json_field=packs,
+        existing=existing,
+        declared_before=Origin.of(source).fields,
+        removed=frozenset(_removed(ids, scope)),
+        added=frozenset(_added(ids, scope)),
     )
 
 
@@ -260,7 +281,7 @@ def _new_schema(
     vectors: MappedVectors,
     fields: MappedFields,
     id_field: str | None,
-    origin: Origin,
+    marker: dict[str, Any] | None,
 ) -> CollectionSchema:
     """The collection to create."""
     source = context.source
@@ -280,46 +301,27 @@ def _new_schema(
         shards=source.shards if same else None,
         replicas=source.replicas if same else None,
         settings=kept_settings(source, context.source_capabilities, context.target),
-        marker={"mapping": origin.model_dump(mode="json")},
-    )
-
-
-def _origin(
-    context: FieldContext, ids: IdMapping, scope: ScopeMapping, vectors: MappedVectors, before: Origin
-) -> Origin:
-    """What to write into the new collection; what an earlier migration kept and did not come back is kept on."""
-    scope_field = scope.field if scope.rule is ScopeRule.TO_FIELD else None
-    if scope.rule is ScopeRule.NONE:
-        scope_field = before.scope_field
-    made: dict[str, Any] | None = None if ids.restore is not None else before.ids
-    if ids.keeps_original:
-        made = {
-            "field": ids.field,
-            "namespace": str(ids.namespace),
-            "tagged": ids.tagged,
-            "kinds": [kind.value for kind in context.source.ids.kinds if kind in ids.rules],
-            "scope_field": scope_field if ids.scoped else None,
-        }
-    return Origin(
-        id_kinds=context.source.ids.kinds,
-        ids=made,
-        scope_field=scope_field,
-        vectors={m.target: m.source for m in vectors.mappings if m.target != m.source},
-        keys={target: key for key in context.options.rename if (target := context.keys.target_of(key)) is not None},
-        shadowed=context.keys.shadowed,
+        marker=marker,
     )
 
 
 def _added_rows(mapping: Mapping, context: FieldContext) -> Iterator[LossRow]:
     """Rows for the payload fields that we add, where the target may have no place for them."""
+    if context.dynamic:
+        return
     declared = {field.name for field in mapping.target_schema.fields if field.declared}
-    for name in _added(mapping.ids, mapping.scope):
-        if not context.dynamic and name not in declared:
-            yield LossRow(
-                code=f"added.{name}",
-                subject=f"added field '{name}'",
-                source="none",
-                target="no such column",
-                grade=Grade.REFUSED,
-                reason="the target keeps declared fields only; add a text column of that name to it",
-            )
+    pattern = context.target.field_name_pattern or ".*"
+    for name in (*_added(mapping.ids, mapping.scope), *([mapping.json_field] if mapping.json_field else [])):
+        if name in declared and re.fullmatch(pattern, name):
+            continue
+        reason = "the target keeps declared fields only; add a text column of that name to it"
+        if name in declared:
+            reason = "the target does not accept this as a column's name; choose another under mapping"
+        yield LossRow(
+            code=f"added.{name}",
+            subject=f"added field '{name}'",
+            source="none",
+            target="no such column",
+            grade=Grade.REFUSED,
+            reason=reason,
+        )

@@ -63,32 +63,58 @@ def map_scope(
     *,
     existing: CollectionSchema | None = None,
     marker: Mapping[str, Any] | None = None,
+    unique: bool = False,
 ) -> tuple[ScopeMapping, list[LossRow]]:
     """Choose what becomes of scopes; rows only where the source is divided.
+
+    Args:
+        marker: where an earlier migration kept scopes.
+        unique: ids were unique over all scopes before an earlier migration.
 
     Raises:
         ConfigurationError: `scope_as: collection` and the migration covers several scopes.
     """
-    own = existing.scope if existing is not None else _native_kind(source.scope, target)
+    own = _native_kind(source.scope, target) if existing is None or _needs_no_declaration(target) else existing.scope
     own = ScopeKind.NONE if own is ScopeKind.FIELD else own
-    if source.scope in (ScopeKind.NONE, ScopeKind.FIELD):
-        # A field that divides a collection is a field: its rows say what becomes of it.
-        kept = (marker or {}).get("field")
-        if kept is None or own is ScopeKind.NONE or scope_as not in ("auto", "native"):
-            return ScopeMapping(), []
-        mapping = ScopeMapping(rule=ScopeRule.FROM_FIELD, kind=own, field=str(kept))
-        return mapping, [_row(f"payload field '{kept}'", own.value, Grade.EXACT, "scopes come back as they were")]
+    default = source_capabilities.default_scope
+    by_default = default is not None and set(profile.scopes) <= {default} and scope_as == "auto"
+    if source.scope in (ScopeKind.NONE, ScopeKind.FIELD) or by_default:
+        kept = (marker or {}).get("field") if scope_as in ("auto", "native") and own is not ScopeKind.NONE else None
+        return _undivided(source, default, own, kept)
     if scope_as == "collection":
         return _single(source, profile)
-    bad = sorted(name for name in profile.scopes if not _may_be_named(name, target))
+    proven = unique and profile.complete and profile.ids.in_scopes == 0
+    folding = source_capabilities.ids_are_unique_per_scope and not proven
+    bad = sorted(name for name in profile.scopes if not may_be_named(name, target))
     if scope_as == "native" or (scope_as == "auto" and own is not ScopeKind.NONE and not bad):
-        return _native(source, source_capabilities, target, own, bad)
-    mapping = ScopeMapping(rule=ScopeRule.TO_FIELD, folds_ids=source_capabilities.ids_are_unique_per_scope)
+        return _native(source, target, own, bad, folding=folding)
+    mapping = ScopeMapping(rule=ScopeRule.TO_FIELD, folds_ids=folding)
     if SCOPE_FIELD in profile.fields:
         reason = f"the payload has a key '{SCOPE_FIELD}' already; rename it under mapping.rename"
         return mapping, [_row(source.scope.value, f"payload field '{SCOPE_FIELD}'", Grade.REFUSED, reason)]
     reason = f"the target collection has no {source.scope.value}s; filter on '{SCOPE_FIELD}' instead"
     return mapping, [_row(source.scope.value, f"payload field '{SCOPE_FIELD}'", Grade.WIDENED, reason)]
+
+
+def _undivided(
+    source: CollectionSchema, default: str | None, own: ScopeKind, kept: str | None
+) -> tuple[ScopeMapping, list[LossRow]]:
+    """What becomes of a collection that nobody has divided.
+
+    Args:
+        default: the scope that all records are in, where every record is in one.
+        kept: payload field with the scopes of an earlier migration, if they can come back.
+    """
+    if kept is not None:
+        mapping = ScopeMapping(rule=ScopeRule.FROM_FIELD, kind=own, field=kept)
+        return mapping, [_row(f"payload field '{kept}'", own.value, Grade.EXACT, "scopes come back as they were")]
+    if source.scope in (ScopeKind.NONE, ScopeKind.FIELD):
+        # A field that divides a collection is a field: its rows say what becomes of it.
+        return ScopeMapping(), []
+    # A scope that appears later stops the work (see `records.RecordMapper`).
+    reason = f"all records are in the default {source.scope.value}; the target is not divided either"
+    row = _row(f"{source.scope.value} '{default}'", "the whole collection", Grade.EXACT, reason)
+    return ScopeMapping(rule=ScopeRule.SINGLE, only=default), [row]
 
 
 def _native_kind(wanted: ScopeKind, target: Capabilities) -> ScopeKind:
@@ -97,6 +123,11 @@ def _native_kind(wanted: ScopeKind, target: Capabilities) -> ScopeKind:
     if wanted in kinds:
         return wanted
     return kinds[0] if kinds else ScopeKind.NONE
+
+
+def _needs_no_declaration(target: Capabilities) -> bool:
+    """Whether any collection there can be divided at any time."""
+    return ScopeKind.NAMESPACE in target.scope_kinds
 
 
 def _single(source: CollectionSchema, profile: Profile) -> tuple[ScopeMapping, list[LossRow]]:
@@ -112,12 +143,12 @@ def _single(source: CollectionSchema, profile: Profile) -> tuple[ScopeMapping, l
 
 
 def _native(
-    source: CollectionSchema, source_capabilities: Capabilities, target: Capabilities, kind: ScopeKind, bad: list[str]
+    source: CollectionSchema, target: Capabilities, kind: ScopeKind, bad: list[str], *, folding: bool
 ) -> tuple[ScopeMapping, list[LossRow]]:
     if kind is ScopeKind.NONE:
         reason = "the target collection is not divided; set mapping.scope_as to field or collection"
         return ScopeMapping(), [_row(source.scope.value, "nothing", Grade.REFUSED, reason)]
-    folds = source_capabilities.ids_are_unique_per_scope and not target.ids_are_unique_per_scope
+    folds = folding and not target.ids_are_unique_per_scope
     mapping = ScopeMapping(rule=ScopeRule.NATIVE, kind=kind, folds_ids=folds)
     if bad:
         names = ", ".join(f"'{name}'" for name in bad[:5])
@@ -127,9 +158,9 @@ def _native(
     return mapping, [_row(source.scope.value, kind.value, grade, "one for each, under the same name")]
 
 
-def _may_be_named(name: str, target: Capabilities) -> bool:
-    # Where columns have a name pattern (Milvus), partitions have the same.
-    return target.field_name_pattern is None or re.fullmatch(target.field_name_pattern, name) is not None
+def may_be_named(name: str, target: Capabilities) -> bool:
+    """Whether a database accepts a name for a scope."""
+    return target.scope_name_pattern is None or re.fullmatch(target.scope_name_pattern, name) is not None
 
 
 def _row(source: str, target: str, grade: Grade, reason: str) -> LossRow:

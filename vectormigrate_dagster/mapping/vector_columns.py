@@ -35,6 +35,10 @@ def map_vector_columns(
             if mapping.required:
                 refused |= dict.fromkeys(range(records), f"vector '{mapping.source}' is missing, the target needs it")
             continue
+        if mapping.unseen:
+            reason = f"vector '{mapping.source}' was in no record when the plan was made; plan again"
+            refused |= dict.fromkeys(np.flatnonzero(is_valid(column)).tolist(), reason)
+            continue
         if mapping.widen and isinstance(column, Packed):
             column = Dense(widen(column), column.valid)
         mapped[mapping.target] = column
@@ -55,6 +59,11 @@ def _misfits(mapping: VectorMapping, column: VectorColumn) -> Iterator[tuple[_Ma
             yield _any(rows, ~np.isfinite(column.values), len(column)), "holds NaN or infinity"
         if mapping.non_negative:
             yield _any(rows, column.values < 0, len(column)), "holds a weight below zero"
+        lengths = np.diff(column.indptr)
+        if mapping.nonzero:
+            yield valid & (lengths == 0), "has no entry, and the target refuses such a vector"
+        if mapping.max_nonzeros is not None:
+            yield lengths > mapping.max_nonzeros, f"has more than {mapping.max_nonzeros:,} entries"
         return
     if mapping.dim is not None and column.dim != mapping.dim and valid.any():
         yield valid, f"has {column.dim} components, the target expects {mapping.dim}"
@@ -67,6 +76,8 @@ def _misfits(mapping: VectorMapping, column: VectorColumn) -> Iterator[tuple[_Ma
     owners = np.repeat(np.arange(len(column)), np.diff(column.offsets)) if isinstance(column, Multi) else None
     if mapping.finite and not finite.all():
         yield _rows(owners, ~finite, len(column)), "holds NaN or infinity"
+    if mapping.nonzero and owners is None:
+        yield valid & ~column.values.any(axis=1), "holds nothing but zeros, which the target refuses"
     if mapping.unit:
         altered = np.zeros(len(column.values), dtype=np.bool_)
         altered[finite] = ~norms_are_unit(column.values[finite])

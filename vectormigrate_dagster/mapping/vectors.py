@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from vectormigrate_dagster.mapping.convert import WIDENING
 from vectormigrate_dagster.mapping.indexes import map_vector_extras
 from vectormigrate_dagster.mapping.loss import Grade, LossRow
 from vectormigrate_dagster.mapping.profile_models import Profile, VectorProfile
+from vectormigrate_dagster.mapping.vector_names import VectorNames
 from vectormigrate_dagster.model import Capabilities, CollectionSchema, Element, Metric, VectorKind, VectorSchema
 
 
@@ -22,18 +23,23 @@ class VectorMapping(BaseModel):
     """What becomes of one vector.
 
     Args:
+        before: its name before an earlier migration; "" for an unnamed one.
         widen: components become float32, exactly.
         required: the target holds no record without it.
         finite: the target refuses NaN and infinite components.
         unit: the target would alter a vector whose norm is not 1, and the owner has not allowed that.
         non_negative: the target refuses sparse weights below zero.
+        nonzero: the target refuses a dense vector of zeros only, and a sparse one without an entry.
+        max_nonzeros: most entries of a sparse vector.
         dim: components that the target expects; None for sparse vectors.
+        unseen: no record had it when the plan was made, and the source does not say its dimension; the target has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
     target: str
+    before: str = ""
     kind: VectorKind = VectorKind.DENSE
     dim: int | None = None
     widen: bool = False
@@ -41,6 +47,9 @@ class VectorMapping(BaseModel):
     finite: bool = False
     unit: bool = False
     non_negative: bool = False
+    nonzero: bool = False
+    max_nonzeros: int | None = None
+    unseen: bool = False
 
     @property
     def conversion(self) -> str:
@@ -81,50 +90,45 @@ def map_vectors(
     mappings: list[VectorMapping] = []
     schemas: list[VectorSchema] = []
     rows: list[LossRow] = []
-    names: set[str] = set()
+    moved = [vector for vector in source.vectors if f"vector.{vector.name}" not in options.drop]
+    namer = VectorNames(source_capabilities, target, options, marker or {}, moved)
     for vector in source.vectors:
         code = f"vector.{vector.name}"
-        if code in options.drop:
+        if vector not in moved:
             rows.append(_row(code, vector.name, (_describe(vector), "dropped"), Grade.EXACT, "as asked for"))
             continue
-        name = _name(vector.name, target, options, marker or {}, names)
-        names.add(name)
-        decision = _Decision(vector, name, source_capabilities, target, options, profile)
+        decision = _Decision(vector, namer.name(vector), source_capabilities, target, options, profile, tuple(moved))
+        mappings.append(decision.mapping().model_copy(update={"before": namer.before(vector)}))
+        if decision.unseen:
+            reason = "no record has it, and the source does not say how many components it would have"
+            rows.append(_row(code, vector.name, (_describe(vector), "none"), Grade.EXACT, reason))
+            continue
         rows += decision.rows(existing)
-        mappings.append(decision.mapping())
         schemas.append(decision.schema)
-    if target.max_vectors is not None and len(schemas) > target.max_vectors:
-        reason = (
-            f"the target holds {target.max_vectors} vectors per record; drop some under mapping.drop as vector.NAME"
-        )
-        rows.append(
-            LossRow(
-                code="vectors.count",
-                subject="vectors",
-                source=f"{len(schemas)} vectors",
-                target=f"at most {target.max_vectors}",
-                grade=Grade.REFUSED,
-                reason=reason,
-            )
-        )
+    rows += _count_rows(schemas, target)
     if existing is not None:
         _check_existing(schemas, existing)
     return MappedVectors(tuple(mappings), tuple(schemas), tuple(rows))
 
 
-def _name(name: str, target: Capabilities, options: MappingConfig, marker: Mapping[str, Any], taken: set[str]) -> str:
-    """The vector's name in the target: asked for, or as it was before, or as near as the target allows."""
-    asked = options.rename.get(f"vector.{name}")
-    if asked is not None:
-        return asked
-    name = str(marker.get(name, name)) or target.default_vector_name
-    pattern = target.field_name_pattern if target.declared_fields else None
-    if pattern is not None and not re.fullmatch(pattern, name):
-        name = re.sub(r"\W", "_", name, flags=re.ASCII)
-        name = name if re.fullmatch(pattern, name) else f"_{name}"
-    while name in taken:
-        name += "_"
-    return name
+def _count_rows(schemas: list[VectorSchema], target: Capabilities) -> Iterator[LossRow]:
+    """Rows for more vectors than a record of the target can have."""
+    kinds = Counter(schema.kind for schema in schemas)
+    beyond = [
+        f"{count} {kind.value} vectors" for kind, count in kinds.items() if count > (target.max_per_kind or count)
+    ]
+    most = f"{target.max_per_kind} of a kind"
+    if target.max_vectors is not None and len(schemas) > target.max_vectors:
+        beyond, most = [f"{len(schemas)} vectors"], str(target.max_vectors)
+    if beyond:
+        yield LossRow(
+            code="vectors.count",
+            subject="vectors",
+            source=", ".join(beyond),
+            target=f"at most {most}",
+            grade=Grade.REFUSED,
+            reason=f"the target holds {most} per record; drop some under mapping.drop as vector.NAME",
+        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class _Decision:
     target: Capabilities
     options: MappingConfig
     profile: Profile
+    moved: tuple[VectorSchema, ...]
 
     @property
     def code(self) -> str:
@@ -166,6 +171,23 @@ class _Decision:
         return self.vector.metric
 
     @property
+    def dim(self) -> int | None:
+        """Components: what the source says, else what records have (not every Weaviate says them)."""
+        return self.vector.dim or self.seen.max_dim
+
+    @property
+    def unseen(self) -> bool:
+        """Whether there is no such vector to move, and none could be created."""
+        unknown = self.vector.kind is not VectorKind.SPARSE and self.dim is None
+        return unknown and self.profile.complete and self.source.type != self.target.type
+
+    @property
+    def required(self) -> bool:
+        """Whether the target holds no record without it."""
+        beside = self.vector.kind is VectorKind.SPARSE and any(v.kind is not VectorKind.SPARSE for v in self.moved)
+        return not self.target.missing_vectors and not (beside and self.target.missing_sparse)
+
+    @property
     def schema(self) -> VectorSchema:
         """The vector to create."""
         extras, _ = map_vector_extras(self.vector, self.source, self.target)
@@ -173,9 +195,9 @@ class _Decision:
             name=self.name,
             kind=self.vector.kind,
             element=self.element,
-            dim=self.vector.dim,
+            dim=self.dim,
             metric=self.metric,
-            optional=self.target.missing_vectors and (self.vector.optional or self.seen.missing > 0),
+            optional=not self.required and (self.vector.optional or self.seen.missing > 0),
             **extras,
         )
 
@@ -185,12 +207,15 @@ class _Decision:
             source=self.vector.name,
             target=self.name,
             kind=self.vector.kind,
-            dim=self.vector.dim,
+            dim=self.dim,
             widen=self.element is not self.vector.element,
-            required=not self.target.missing_vectors,
+            required=self.required and not self.unseen,
             finite=not self.target.accepts_nan,
             unit=self._may_lose_norm() and f"{self.code}.norm" not in self.options.allow,
             non_negative=self.target.sparse_non_negative and self.vector.kind is VectorKind.SPARSE,
+            nonzero=not self.target.zero_vectors,
+            max_nonzeros=self.target.max_nonzeros if self.vector.kind is VectorKind.SPARSE else None,
+            unseen=self.unseen,
         )
 
     def rows(self, existing: CollectionSchema | None) -> Iterator[LossRow]:
@@ -209,12 +234,17 @@ class _Decision:
         elif self.element not in target.elements and vector.kind is not VectorKind.SPARSE:
             reason = f"the target holds no {vector.element.value} vectors; {self._drop_advice()}"
             grade = Grade.REFUSED
-        elif vector.dim is not None and vector.dim > target.max_dim:
+        elif self.dim is None and vector.kind is not VectorKind.SPARSE and self.source.type != target.type:
+            reason = f"the source does not say its dimension, and no sampled record has it; {self._drop_advice()}"
+            grade = Grade.REFUSED
+        elif self.dim is not None and self.dim > target.max_dim:
             grade, reason = Grade.REFUSED, f"the target holds up to {target.max_dim} components; {self._drop_advice()}"
         elif self.element is not vector.element:
             grade, reason = Grade.WIDENED, f"every {vector.element.value} is a float32"
         elif self.name != vector.name:
-            wanted = vector.name == "" or f"vector.{vector.name}" in self.options.rename
+            given = vector.name in (self.source.default_vector_name, self.source.default_sparse_name)
+            unnamed = vector.name == "" or (given and self.source.vector_name_is_given)
+            wanted = unnamed or f"vector.{vector.name}" in self.options.rename
             grade = Grade.EXACT if wanted else Grade.WIDENED
             reason = f"called '{self.name}' in the target"
         return self._row("", _describe(vector), _describe(self.schema), grade, reason)
@@ -246,7 +276,7 @@ class _Decision:
     def _data_rows(self) -> Iterator[LossRow]:
         """What the profiled records hold that the target does not."""
         seen, of, listed = self.seen, self.profile.of, "such records are refused one by one and listed"
-        if seen.missing and not self.target.missing_vectors:
+        if seen.missing and self.required:
             reason = f"{of(seen.missing)} lack it and the target needs it in every record; {listed}"
             yield self._row("missing", "may be missing", "required", Grade.LOSSY, reason)
         if seen.non_finite and not self.target.accepts_nan:
@@ -255,6 +285,13 @@ class _Decision:
         if seen.negative and self.target.sparse_non_negative:
             reason = f"{of(seen.negative)} hold a weight below zero; {listed}"
             yield self._row("negative", "weights below zero", "refused", Grade.LOSSY, reason)
+        if seen.zero and not self.target.zero_vectors:
+            reason = f"{of(seen.zero)} hold nothing but zeros, which the target refuses; {listed}"
+            yield self._row("zero", "zeros only", "refused", Grade.LOSSY, reason)
+        most = self.target.max_nonzeros
+        if most is not None and seen.max_nnz > most:
+            reason = f"sparse vectors of up to {seen.max_nnz:,} entries, the target holds {most:,}; {listed}"
+            yield self._row("nonzeros", f"up to {seen.max_nnz:,} entries", f"{most:,} entries", Grade.LOSSY, reason)
         if not self._may_lose_norm():
             return
         if seen.non_unit:

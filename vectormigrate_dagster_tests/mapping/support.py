@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import capabilities_of
 from vectormigrate_dagster.mapping.loss import LossReport
+from vectormigrate_dagster.mapping.origin import Before
 from vectormigrate_dagster.mapping.profile import Profile, Profiler
 from vectormigrate_dagster.mapping.schema import Mapping, map_schema
 from vectormigrate_dagster.model import (
@@ -29,6 +31,9 @@ QDRANT = capabilities_of("qdrant", embedded=True)
 QDRANT_SERVER = capabilities_of("qdrant")
 MILVUS = capabilities_of("milvus", embedded=True)
 MILVUS_SERVER = capabilities_of("milvus")
+PINECONE = capabilities_of("pinecone")
+WEAVIATE = capabilities_of("weaviate")
+SERVERS = {one.type: one for one in (MILVUS_SERVER, PINECONE, QDRANT_SERVER, WEAVIATE)}
 DIM = 4
 
 
@@ -44,6 +49,18 @@ def milvus_schema(kind: IdKind = IdKind.TEXT, **changes: Any) -> CollectionSchem
     return CollectionSchema(name="films", ids=ids, vectors=vectors).model_copy(update=changes)
 
 
+def pinecone_schema(**changes: Any) -> CollectionSchema:
+    vectors = (VectorSchema(name="_values", dim=DIM, metric=Metric.DOT),)
+    schema = CollectionSchema(name="films", ids=IdSchema(kinds=(IdKind.TEXT,)), vectors=vectors)
+    return schema.model_copy(update=changes)
+
+
+def weaviate_schema(**changes: Any) -> CollectionSchema:
+    vectors = (VectorSchema(name="", dim=DIM, metric=Metric.DOT, optional=True),)
+    schema = CollectionSchema(name="Films", ids=IdSchema(kinds=(IdKind.UUID,)), vectors=vectors, dynamic=False)
+    return schema.model_copy(update=changes)
+
+
 def vectors(records: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((records, DIM), dtype=np.float32)
 
@@ -55,8 +72,8 @@ def batch(
     return Batch(IdColumn.of(kind, ids), scope, column, payloads if payloads is not None else [{} for _ in ids])
 
 
-def profile_of(*batches: Batch, complete: bool = True) -> Profile:
-    profiler = Profiler()
+def profile_of(*batches: Batch, complete: bool = True, before: Before | None = None) -> Profile:
+    profiler = Profiler(before)
     for one in batches:
         profiler.add(one)
     return profiler.profile(complete=complete)
@@ -71,12 +88,13 @@ def mapped(
     complete: bool = True,
     **options: Any,
 ) -> tuple[Mapping, LossReport]:
+    wishes = MappingConfig(**options)
     return map_schema(
         source,
         source_capabilities,
         target,
-        MappingConfig(**options),
-        profile_of(*batches, complete=complete),
+        wishes,
+        profile_of(*batches, complete=complete, before=Before.of(source, wishes)),
         collection="copy",
         existing=existing,
     )
@@ -85,3 +103,8 @@ def mapped(
 def codes(report: LossReport) -> dict[str, str]:
     """Code -> grade."""
     return {row.code: row.grade.value for row in report.rows}
+
+
+def canonical(payload: Any) -> str:
+    """A payload as text in which 1, 1.0 and true differ."""
+    return json.dumps(payload, sort_keys=True)

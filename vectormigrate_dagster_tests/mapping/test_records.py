@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -45,6 +44,7 @@ from vectormigrate_dagster_tests.mapping.support import (
     QDRANT,
     QDRANT_SERVER,
     batch,
+    canonical,
     mapped,
     milvus_schema,
     profile_of,
@@ -82,11 +82,6 @@ IDS = {
         st.uuids().map(lambda value: str(value).upper()),
     ),
 }
-
-
-def canonical(payload: Any) -> str:
-    """A payload as text in which 1, 1.0 and true differ."""
-    return json.dumps(payload, sort_keys=True)
 
 
 def records(*batches: Batch) -> dict[tuple[str | None, IdKind, str], tuple[Any, str]]:
