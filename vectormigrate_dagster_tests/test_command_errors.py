@@ -1,4 +1,4 @@
-"""Checks what the real command answers to sources, targets and files that are not as they should be.
+"""Checks what the command answers to sources, targets and files that are not as they should be.
 
 Each error is one line that names the thing, comes before anything is written, and has the documented exit code.
 """
@@ -29,9 +29,13 @@ def collection(endpoint: Endpoint, made: CollectionSchema) -> None:
         database.create(made)
 
 
-def error_of(place: Workplace, *words: str, code: int) -> str:
-    """The error line of the command, which ends with `code`, shows no traceback, and is one document with --json."""
-    done = place.run(*words, "--json")
+def error_of(place: Workplace, *words: str, code: int, child: bool = False) -> str:
+    """The error line of the command, which ends with `code`, shows no traceback, and is one document with --json.
+
+    Args:
+        child: run the command in a process of its own.
+    """
+    done = (place.run if child else place.call)(*words, "--json")
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     document = json.loads(done.stdout)["error"]
@@ -51,10 +55,10 @@ def test_h02_sources_with_no_record_and_with_one(tmp_path: Path, source: str, ta
         endpoint = Endpoint(type=source, path=tmp_path / f"source-{count}", collection=COLLECTION)
         fill(endpoint, Records.of(count))
         place = Workplace.make(tmp_path / str(count), endpoint, target)
-        moved = place.run("migrate", ID)
+        moved = place.call("migrate", ID)
         assert moved.returncode == 0, moved.stderr
         assert differences(place.target, Records.of(count)) == NOTHING
-        assert place.run("validate", ID, "--full").returncode == 0
+        assert place.call("validate", ID, "--full").returncode == 0
         status = place.status()
         assert (status["status"], status["progress"]["percentage"]) == ("completed", 100.0)
 
@@ -114,7 +118,7 @@ def test_a_folder_in_use_by_another_process(tmp_path: Path, place: Workplace, si
     path.write_text(yaml.safe_dump(file))
     with databases.keep_open(endpoint), databases.open_source(endpoint) as held:
         assert held.count() == 3
-        message = error_of(mine, "plan", ID, code=3)
+        message = error_of(mine, "plan", ID, code=3, child=True)
     assert str(endpoint.path) in message
     assert "in use" in message
 
@@ -175,12 +179,12 @@ def test_verbs_that_need_a_plan(place: Workplace) -> None:
 
 
 def test_what_is_not_so_is_exit_code_1(place: Workplace) -> None:
-    assert place.run("migrate", ID).returncode == 0
-    assert place.run("lookup", ID, "7").returncode == 0
-    assert place.run("lookup", ID, "999999").returncode == 1
+    assert place.call("migrate", ID).returncode == 0
+    assert place.call("lookup", ID, "7").returncode == 0
+    assert place.call("lookup", ID, "999999").returncode == 1
     with databases.open_target(place.target) as database:
         database.delete(IdColumn.of(database.describe().ids.kinds[0], [7]))
-    assert place.run("validate", ID, "--full").returncode == 1
+    assert place.call("validate", ID, "--full").returncode == 1
 
 
 def test_h21_records_that_a_target_refuses_are_listed_and_are_no_success(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def slow(tmp_path: Path, larger_source: Endpoint) -> Workplace:
 def finish(slow: Workplace) -> subprocess.CompletedProcess[str]:
     """Migrate again, as fast as it goes."""
     slow.write(transfer={**SLOW, "rate_limit": 100_000})
-    return slow.run("migrate", ID)
+    return slow.call("migrate", ID)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -91,7 +92,7 @@ def test_a_signal_ends_with_130_and_can_be_resumed(slow: Workplace, number: sign
 def test_stop_ends_work_in_another_process(slow: Workplace) -> None:
     process = slow.start("migrate", ID)
     assert wait_for(slow.lease("g0001-00001"), process)
-    assert slow.run("stop", ID).returncode == 0
+    assert slow.call("stop", ID).returncode == 0
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert slow.status()["status"] == "stopped"
@@ -104,7 +105,7 @@ def test_throttle_changes_work_in_another_process(slow: Workplace) -> None:
     slow.write(transfer={**SLOW, "rate_limit": 50})
     process = slow.start("migrate", ID)
     assert wait_for(slow.lease("g0001-00000"), process)
-    assert slow.run("throttle", ID, "--rate", "100000").returncode == 0
+    assert slow.call("throttle", ID, "--rate", "100000").returncode == 0
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert differences(slow.target, MANY) == NOTHING
@@ -162,7 +163,7 @@ def test_killed_between_the_materialization_and_done(place: Workplace) -> None:
 
 def test_runs_deleted_in_the_ui_are_not_forgotten(place: Workplace) -> None:
     assert place.run("migrate", ID).returncode == 0
-    done = place.status()
+    done = json.loads(place.run("status", ID, "--json").stdout)
     with open_home(place.home) as instance:
         for record in instance.get_run_records():
             instance.delete_run(record.dagster_run.run_id)
@@ -181,7 +182,7 @@ def test_runs_deleted_in_the_ui_are_not_forgotten(place: Workplace) -> None:
 )
 def test_a_full_disk_is_named_and_can_be_resumed(slow: Workplace, kilobytes: int, culprit: str) -> None:
     """Files may not grow over a limit, which is how a full disk looks to whoever writes."""
-    assert slow.run("status", ID).returncode == 0  # the home is there
+    assert slow.call("status", ID).returncode == 0  # the home is there
     words = ["--home", str(slow.home), "--migrations", str(slow.migrations), "migrate", ID]
     limited = subprocess.run(
         [sys.executable, "-c", LIMITED_FILES, str(kilobytes * 1024), *words],

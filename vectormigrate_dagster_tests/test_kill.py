@@ -43,7 +43,8 @@ from vectormigrate_dagster_tests.harness import (
 KILLS = int(os.environ.get("VECTORMIGRATE_KILLS", "10"))
 SERVER_KILLS = int(os.environ.get("VECTORMIGRATE_SERVER_KILLS", "3"))
 RECORDS = Records.of(20_000)
-TRANSFER = {"checkpoint_seconds": 0.5, "partition_records": 3500, "batch_size": 500}
+FEW = Records.of(5_000)
+TRANSFER = {"checkpoint_seconds": 0.2, "partition_records": 1250, "batch_size": 100}
 BETWEEN_SERVERS = {"checkpoint_seconds": 0.2, "partition_records": 5000, "batch_size": 500, "workers": 2}
 FIRST_LEASE = "g0001-00000"
 
@@ -56,7 +57,8 @@ class Route:
     """From where to where records are moved, and how that is disturbed.
 
     Args:
-        source: holds `RECORDS`.
+        source: what is moved.
+        records: what it holds.
         target: where the n-th migration goes, whose own folder is given.
         transfer: settings of the migration.
         kills: how often.
@@ -66,6 +68,7 @@ class Route:
 
     name: str
     source: Endpoint
+    records: Records
     target: Callable[[int, Path], Endpoint]
     transfer: dict[str, Any]
     kills: int
@@ -90,11 +93,12 @@ SERVERS = [("milvus", "milvus"), ("qdrant", "milvus"), ("milvus", "qdrant")]
 @pytest.fixture(scope="module", params=EMBEDDED, ids=lambda source: f"embedded-{source}")
 def embedded_route(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Route:
     source = Endpoint(type=request.param, path=tmp_path_factory.mktemp("source") / "source.db", collection=COLLECTION)
-    fill(source, RECORDS)
+    fill(source, FEW)
     seconds = clean_run(source, tmp_path_factory.mktemp("clean"))
     return Route(
         name=f"{request.param} to milvus",
         source=source,
+        records=FEW,
         target=lambda number, folder: Endpoint(type="milvus", path=folder / "target.db", collection=COLLECTION),
         transfer=TRANSFER,
         kills=max(1, KILLS // len(EMBEDDED)),
@@ -113,6 +117,7 @@ def server_route(request: pytest.FixtureRequest) -> Iterator[Route]:
     yield Route(
         name=f"{source_type} server to {target_type} server",
         source=origin,
+        records=RECORDS,
         target=lambda number, folder: target(f"target_{number}"),
         transfer=BETWEEN_SERVERS,
         kills=max(1, SERVER_KILLS // len(SERVERS)),
@@ -153,7 +158,7 @@ def disturb(route: Route, folder: Path, record_property: Callable[[str, object],
         before = checkpoints(place)
         again = place.run("migrate", ID)
         assert again.returncode == 0, again.stderr
-        assert differences(place.target, RECORDS) == NOTHING
+        assert differences(place.target, route.records) == NOTHING
         assert place.status()["partitions"]["done"] == len(place.plan().splits) >= 4
         resumed += resumed_at(place, before)
         throw_away(place)
@@ -171,7 +176,7 @@ def clean_run(source: Endpoint, folder: Path) -> float:
     began = time.time()
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    assert differences(place.target, RECORDS) == NOTHING
+    assert differences(place.target, FEW) == NOTHING
     last = max(state.at.timestamp() for _, state in place.history() if state.state == "loading")
     throw_away(place)
     return last - began

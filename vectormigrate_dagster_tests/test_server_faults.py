@@ -33,7 +33,7 @@ from vectormigrate_dagster_tests.harness import (
     until_at_work,
     workers_of,
 )
-from vectormigrate_dagster_tests.servers.milvus import MilvusServer
+from vectormigrate_dagster_tests.servers.milvus import QUICK, MilvusServer
 
 RECORDS = Records.of(2000)
 TRANSFER = {"partition_records": 700, "batch_size": 50, "checkpoint_seconds": 0, "workers": 1}
@@ -56,7 +56,7 @@ def qdrant(tmp_path: Path, qdrant_stand_in: QdrantStandIn) -> Workplace:
 @pytest.fixture(scope="module")
 def own_milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
     """A real Milvus that only this module's tests use, because they kill it."""
-    with MilvusServer.start(tmp_path_factory.mktemp("own-milvus")) as server:
+    with MilvusServer.start(tmp_path_factory.mktemp("own-milvus"), QUICK) as server:
         fill(Endpoint(type="milvus", url=server.url, collection=COLLECTION), RECORDS)
         yield server
 
@@ -81,7 +81,7 @@ def said(done: subprocess.CompletedProcess[str] | subprocess.Popen[str], errors:
 def finish(place: Workplace, **transfer: object) -> None:
     """Run the migration again, as fast as it goes, and check that all of it arrived."""
     place.write(transfer={**TRANSFER, **transfer})
-    again = place.run("migrate", ID)
+    again = place.call("migrate", ID)
     assert again.returncode == 0, again.stderr
     assert differences(place.target, RECORDS) == NOTHING
     status = place.status()
@@ -107,7 +107,7 @@ def test_a_wrong_key_of_qdrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_wrong_key_of_milvus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLES["milvus"], f"root:{WRONG_KEY}")
-    with MilvusServer.start(tmp_path / "server", {"common.security.authorizationEnabled": "true"}) as server:
+    with MilvusServer.start(tmp_path / "server", QUICK | {"common.security.authorizationEnabled": "true"}) as server:
         source = Endpoint(type="milvus", url=server.url, collection=COLLECTION, api_key=SecretStr("any"))
         place = Workplace.make(tmp_path, source, "milvus", transfer=TRANSFER)
         done = place.run("migrate", ID)
@@ -258,7 +258,7 @@ def until_throttled(place: Workplace, process: subprocess.Popen[str], server: Qd
 def end(place: Workplace, process: subprocess.Popen[str], how: str) -> None:
     """Ask a migration to end."""
     if how == "stop":
-        assert place.run("stop", ID).returncode == 0
+        assert place.call("stop", ID).returncode == 0
     else:
         process.send_signal(signal.Signals[how])
 
@@ -295,7 +295,7 @@ def test_an_end_is_not_held_up_before_and_after_the_load(
     qdrant: Workplace, qdrant_stand_in: QdrantStandIn, how: str, method: str
 ) -> None:
     """`GetCollection` is asked when the target is prepared, `Count` when all partitions are done."""
-    assert qdrant.run("plan", ID).returncode == 0
+    assert qdrant.call("plan", ID).returncode == 0
     before = qdrant_stand_in.calls().get(method, 0)
     qdrant_stand_in.fault("throttle", method, times=None, retry_after=AN_HOUR)
     process = qdrant.start("migrate", ID)

@@ -29,7 +29,7 @@ def state(plan: Plan, run: str = "run", **values: object) -> PartitionState:
 
 @pytest.fixture
 def plan(place: Workplace) -> Plan:
-    assert place.run("plan", ID).returncode == 0
+    assert place.call("plan", ID).returncode == 0
     return place.plan()
 
 

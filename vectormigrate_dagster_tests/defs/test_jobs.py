@@ -23,12 +23,7 @@ from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job, plan_job, validate_job
 from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import now
-from vectormigrate_dagster.errors import (
-    LeaseHeld,
-    PlanOutdated,
-    TargetNotEmpty,
-    ValidationFailed,
-)
+from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated, TargetNotEmpty, ValidationFailed
 from vectormigrate_dagster.migration_file import load_migration
 from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.services.runs import run_job

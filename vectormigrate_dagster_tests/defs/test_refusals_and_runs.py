@@ -20,7 +20,7 @@ from vectormigrate_dagster.defs.jobs import load_job, plan_job
 from vectormigrate_dagster.defs.lease import Lease, held, run_lease
 from vectormigrate_dagster.defs.names import MIGRATION_TAG, plan_asset
 from vectormigrate_dagster.defs.recorder import Recorder
-from vectormigrate_dagster.defs.refusals import RefusalList, read_refusals
+from vectormigrate_dagster.defs.refusals import RefusalList, read_refusals, refusals_path, vanished_path
 from vectormigrate_dagster.defs.state import CONTINUE, CONTROL, Continue, Control, PartitionState, now
 from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
 from vectormigrate_dagster.model import IdColumn, IdKind
@@ -28,6 +28,7 @@ from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.migrate import migrate
 from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster.transfer import Throttle
+from vectormigrate_dagster.transfer.pipeline import Checkpoint
 from vectormigrate_dagster_tests.harness import ID, Workplace
 
 ONE, TWO, THREE = (Refusal(id=str(n), reason="it is 'odd'\n", scope=None) for n in range(3))
@@ -51,6 +52,23 @@ def test_a_line_that_a_kill_cut_poisons_nothing(tmp_path: Path) -> None:
     assert list(read_refusals(path)) == [ONE]
     RefusalList(path, keep=1).append([THREE])
     assert list(read_refusals(path)) == [ONE, THREE]
+
+
+def test_h27_vanished_records_are_listed_by_their_ids_and_once(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog
+) -> None:
+    key = planned.require_plan().splits[0].key
+    run = instance.create_run_for_job(load_job(migration))
+    state = PartitionState(plan=planned.require_plan().digest, state="loading", run_id=run.run_id)
+    first = Recorder(planned, key, state, every=3600)
+    first.take(Checkpoint(after="1", vanished=1, gone=(ONE,)))  # writes the state
+    first.take(Checkpoint(after="3", vanished=2, gone=(TWO,)))  # does not, and the process dies here
+    assert list(read_refusals(vanished_path(planned, key))) == [ONE, TWO]
+    again = Recorder(planned, key, state.model_copy(update={"after": "1", "vanished": 1}))
+    again.take(Checkpoint(after="3", vanished=1, gone=(TWO,)))
+    assert list(read_refusals(vanished_path(planned, key))) == [ONE, TWO]
+    assert again.state.vanished == 2
+    assert list(read_refusals(refusals_path(planned, key))) == []
 
 
 def test_a_started_run_without_its_lease_is_dead(

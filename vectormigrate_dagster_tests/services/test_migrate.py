@@ -143,16 +143,16 @@ SKIP = {"partition_records": 100, "batch_size": 20, "checkpoint_seconds": 0, "on
 def test_h25_records_that_stood_there_stay_byte_equal(tmp_path: Path, small_source: Endpoint, type: str) -> None:
     place = Workplace.make(tmp_path, small_source, type, transfer=SKIP)
     theirs = fill_theirs(place.target)
-    moved = place.run("migrate", ID)
+    moved = place.call("migrate", ID)
     assert moved.returncode == 0, moved.stderr
     check_theirs_and_ours(place.target, theirs, SMALL)
     status = place.status()
     assert (status["skipped"], status["progress"]["migrated_records"]) == (70, 230)
     assert (status["status"], status["progress"]["percentage"]) == ("completed", 100.0)
     for size in (("--full",), ("--sample-size", "50")):
-        proof = place.run("validate", ID, *size)
+        proof = place.call("validate", ID, *size)
         assert proof.returncode == 0, proof.stdout + proof.stderr
-    again = place.run("migrate", ID)
+    again = place.call("migrate", ID)
     assert again.returncode == 0, again.stderr
     check_theirs_and_ours(place.target, theirs, SMALL)
 
@@ -167,7 +167,7 @@ def test_h25_after_a_stop_our_own_records_are_not_taken_for_theirs(tmp_path: Pat
     assert process.returncode == 130, errors
     assert 0 < place.status()["progress"]["migrated_records"] < 230
     place.write(transfer={**SKIP, "rate_limit": 100_000})
-    again = place.run("migrate", ID)
+    again = place.call("migrate", ID)
     assert again.returncode == 0, again.stderr
     check_theirs_and_ours(place.target, theirs, SMALL)
     status = place.status()
@@ -178,7 +178,7 @@ def test_h25_after_a_stop_our_own_records_are_not_taken_for_theirs(tmp_path: Pat
 def test_a_target_that_holds_records_is_refused_and_left_alone(tmp_path: Path, small_source: Endpoint) -> None:
     place = Workplace.make(tmp_path, small_source, "milvus")
     theirs = fill_theirs(place.target)
-    refused = place.run("migrate", ID)
+    refused = place.call("migrate", ID)
     assert refused.returncode == 2, refused.stderr
     assert f"collection '{COLLECTION}' in the target holds 89 records; set transfer.on_conflict" in refused.stderr
     assert read_everything(place.target) == theirs
@@ -213,5 +213,5 @@ def test_h20_two_migrations_at_once_end_each_by_itself(tmp_path: Path, small_sou
     assert differences(second.target, records) == NOTHING
     assert place.status()["progress"]["migrated_records"] == len(SMALL)
     for name in (ID, "second"):
-        again = place.run("migrate", name, "--json")
+        again = place.call("migrate", name, "--json")
         assert again.returncode == 0, again.stderr

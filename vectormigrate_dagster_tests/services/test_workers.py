@@ -201,7 +201,7 @@ def drop(endpoint: Endpoint) -> None:
 
 def finish(slow: Workplace) -> None:
     slow.write(transfer={**SLOW, "rate_limit": 100_000})
-    again = slow.run("migrate", ID)
+    again = slow.call("migrate", ID)
     assert again.returncode == 0, again.stderr
     assert differences(slow.target, RECORDS) == NOTHING
     assert {state.state for state in dict(slow.history()).values()} == {"done"}
@@ -213,7 +213,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(slow: Workplace) -> Non
     first, second = workers_of(process.pid)
     os.kill(first, signal.SIGKILL)
     until(lambda: len(set(workers_of(process.pid)) - {first, second}) == 1)
-    assert slow.run("throttle", ID, "--rate", "none").returncode == 0
+    assert slow.call("throttle", ID, "--rate", "none").returncode == 0
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert differences(slow.target, RECORDS) == NOTHING
@@ -254,8 +254,8 @@ def test_workers_end_when_their_parent_is_killed(slow: Workplace) -> None:
 
 def test_the_rate_is_that_of_all_workers_together(slow: Workplace) -> None:
     """While both are at work, no more is acknowledged than the rate allows, plus what each had read before."""
-    rate = 250
-    slow.write(transfer={**SLOW, "rate_limit": rate})
+    rate = 350
+    slow.write(transfer={**SLOW, "partition_records": 3000, "rate_limit": rate})
     process = slow.start("migrate", ID)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors

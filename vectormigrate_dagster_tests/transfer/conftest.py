@@ -11,6 +11,7 @@ import pytest
 
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.model import IdKind, Split
+from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer import Checkpoint, Retry, Settings, Throttle, transfer_split
 from vectormigrate_dagster.transfer.throttle import BatchSize
 from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
@@ -50,6 +51,20 @@ class Pair:
             "throttle": impatient(),
         }
         return transfer_split(**{**defaults, **arguments})
+
+
+def assert_moved(pair: Pair) -> None:
+    """Fail unless the target holds exactly the source's records."""
+    assert pair.target.ids() == pair.source.ids()
+    for key in pair.source.ids():
+        assert compare(pair.source.get(key), pair.target.get(key)).equal
+
+
+def watch(moving: Iterator[Checkpoint], seen: list[Checkpoint], target: MemoryDatabase | None = None) -> None:
+    """Collect checkpoints as they come; what they cover must be in `target`."""
+    for checkpoint in moving:
+        seen.append(checkpoint)
+        assert target is None or set(range(int(checkpoint.after) + 1)) <= target.ids()
 
 
 @pytest.fixture
