@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Endpoint
@@ -18,6 +19,10 @@ from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantSta
 from vectormigrate_dagster_tests.emulators.weaviate import WeaviateServer, WeaviateStandIn
 from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, end_children, fill
 from vectormigrate_dagster_tests.servers.milvus import QUICK, Address, MilvusServer, database_of_its_own, given_address
+
+# How long an example takes says nothing about the code on a machine that does other things too.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 SMALL = Records.of(300)
 

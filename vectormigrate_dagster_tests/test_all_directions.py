@@ -1,4 +1,4 @@
-"""Checks the real data in all sixteen directions: 2,992 packages by the command, between servers, every record validated.
+"""Checks the real data in all sixteen directions: 2,992 packages by the command, between servers, all validated.
 
 Beside the command's own full validation both sides are read here, with no help of mapping or validation.
 """
@@ -56,7 +56,7 @@ Packages = dict[str, tuple[Payload, np.ndarray]]
 @pytest.fixture(scope="module")
 def collections(request: pytest.FixtureRequest) -> Mapping[str, Collections]:
     """Makes collections on the server of each database."""
-    return {type: request.getfixturevalue(f"{type}_collections") for type in TYPES}
+    return {name: request.getfixturevalue(f"{name}_collections") for name in TYPES}
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,9 @@ def schema(can: Capabilities, kind: IdKind, name: str) -> CollectionSchema:
 
 
 def property_of(key: str) -> FieldSchema:
-    type = PROPERTIES.get(key, FieldType.TEXT)
-    return FieldSchema(name=key, type=type, declared=True, element=FieldType.TEXT if type is FieldType.ARRAY else None)
+    found = PROPERTIES.get(key, FieldType.TEXT)
+    element = FieldType.TEXT if found is FieldType.ARRAY else None
+    return FieldSchema(name=key, type=found, declared=True, element=element)
 
 
 def natural(batch: Batch, can: Capabilities, kind: IdKind) -> Batch:

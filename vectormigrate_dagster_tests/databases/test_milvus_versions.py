@@ -116,3 +116,12 @@ def test_columns_that_may_be_null_are_planned_so_that_this_server_makes_the_coll
         (read,) = target.scan(WHOLE)
         assert read.payloads == payloads
         target.drop()
+
+
+def test_a_text_column_gets_no_index_that_the_version_does_not_know() -> None:
+    """2.3.5 answers `index type not match: invalid parameter[expected=Trie][actual=INVERTED]`."""
+    general = {"AUTOINDEX", "INVERTED"}
+    assert not general & set(of_version((2, 3, 5)).payload_indexes)
+    assert general <= set(of_version((2, 4)).payload_indexes)
+    assert "BITMAP" not in of_version((2, 4)).payload_indexes
+    assert "BITMAP" in of_version((2, 5)).payload_indexes

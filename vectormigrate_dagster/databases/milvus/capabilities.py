@@ -104,6 +104,12 @@ FIELDS_SINCE: dict[FieldType, Version] = {FieldType.GEO: (2, 6, 4), FieldType.DA
 https://milvus.io/docs/release_notes.md and the pages of each type ("Compatible with Milvus 2.6.6+").
 """
 
+_INDEXES_SINCE: dict[str, Version] = {"AUTOINDEX": (2, 4), "INVERTED": (2, 4), "BITMAP": (2, 5)}
+"""First version with a kind of index for columns of any plain type; 2.3.5 takes only that of the column's type.
+
+https://milvus.io/docs/release_notes.md (v2.4.0, v2.5.0)
+"""
+
 SEVERAL_VECTORS: Version = (2, 4)
 NULL_FIELDS: Version = (2, 5)
 """Fields that may be null or have a default: https://milvus.io/docs/nullable-and-default.md"""
@@ -132,6 +138,7 @@ def of_version(version: Version) -> Capabilities:
         field_types=tuple(one for one in SERVER.field_types if version >= FIELDS_SINCE.get(one, ())),
         max_vectors=SERVER.max_vectors if version >= SEVERAL_VECTORS else 1,
         null_fields=version >= NULL_FIELDS,
+        payload_indexes=tuple(kind for kind in SERVER.payload_indexes if version >= _INDEXES_SINCE.get(kind, ())),
         missing_vectors=version >= MISSING_VECTORS,
     )
 
