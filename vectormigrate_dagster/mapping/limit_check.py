@@ -113,4 +113,5 @@ def _walk(key: str, value: Any, limits: Limits, *, every_type: bool) -> None:
             _walk(key, element, limits, every_type=every_type)
     if kind == "object":
         for element in value.values():
-            _walk(key, element, limits, every_type=every_type)
+            if element is not None or not limits.nulls_in_objects:
+                _walk(key, element, limits, every_type=every_type)

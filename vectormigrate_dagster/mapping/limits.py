@@ -18,6 +18,7 @@ class Limits(BaseModel):
     Args:
         types: JSON types of values.
         list_elements: JSON types of the elements of lists.
+        nulls_in_objects: keys of declared objects may be null.
         reserved: keys that no value can stand under.
         floats: ints become floats.
         negative_zero: -0.0 keeps its sign.
@@ -29,6 +30,7 @@ class Limits(BaseModel):
     max_int: int
     types: tuple[str, ...]
     list_elements: tuple[str, ...] | None = None
+    nulls_in_objects: bool = False
     empty_lists: bool = True
     key_pattern: str | None = None
     reserved: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class Limits(BaseModel):
             max_int=target.max_int,
             types=tuple(sorted(target.payload_types)),
             list_elements=None if target.list_elements is None else tuple(sorted(target.list_elements)),
+            nulls_in_objects=target.nulls_in_objects,
             empty_lists=target.empty_lists,
             key_pattern=target.key_pattern,
             reserved=reserved,

@@ -53,6 +53,7 @@ class Capabilities:
         reserved_keys: payload keys that cannot be stored under that name.
         payload_types: JSON types a payload value may have (null, bool, int, float, text, list, object).
         list_elements: JSON types that the elements of a list may have; None is any, in any mixture.
+        nulls_in_objects: a key within a declared object may be null, though a payload's own may not.
         empty_lists: an empty list is stored and comes back as one.
         key_pattern: regular expression that the whole key of an undeclared value has to match; None is any.
         numbers_are_floats: ints come back as floats (Pinecone); without it, 1 and 1.0 stay apart.
@@ -109,6 +110,7 @@ class Capabilities:
     reserved_keys: tuple[str, ...] = ()
     payload_types: frozenset[str] = frozenset({"null", "bool", "int", "float", "text", "list", "object"})
     list_elements: frozenset[str] | None = None
+    nulls_in_objects: bool = False
     empty_lists: bool = True
     key_pattern: str | None = None
     numbers_are_floats: bool = False

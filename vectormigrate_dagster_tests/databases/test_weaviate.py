@@ -103,6 +103,7 @@ UNFIT = [
     (FieldType.GEO, {"lat": 1.0, "lon": 2.0}), (FieldType.GEO, {"latitude": 0.1, "longitude": 1.0}),
     (FieldType.GEO, {"latitude": 1, "longitude": 1.0}), (FieldType.GEO, "1,2"),
     (FieldType.PHONE, "+31 20 1234567"), (FieldType.PHONE, {"defaultCountry": "nl"}),
+    (FieldType.PHONE, {"input": "020 1234567", "defaultCountry": "nl"}),
     (FieldType.PHONE, {"input": "1", "valid": True}), (FieldType.BLOB, "no base64"), (FieldType.BLOB, ""),
     (FieldType.ARRAY, "a"), (FieldType.ARRAY, [1]), (FieldType.ARRAY, ["a", None]), (FieldType.ARRAY, {}),
     (FieldType.OBJECT, []), (FieldType.OBJECT, {"other": 1}), (FieldType.OBJECT, {"other": None}),
@@ -141,6 +142,30 @@ def test_an_object_that_no_page_would_bring_back_is_refused(things: Database, va
     refusals = things.upsert(batch([1, 2, 3], [{"a": value}, beacons, {"a": {"beacon": value[inner[0].name]}}]))
     assert [refusal.id for refusal in refusals] == [str(uuid.UUID(int=number)) for number in (1, 2)]
     assert list(payloads_of(things)) == [3]
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63), 2**62, -(2**53) - 2])
+def test_h13_an_integer_that_grpc_spoils_is_read_as_it_is(things: Any, value: int) -> None:
+    """A server keeps float64, and says -2^63 over gRPC of all that is too large for an int64."""
+    inner = (field("number", FieldType.INT64),)
+    more = [field("object", FieldType.OBJECT, fields=inner), list_of(FieldType.OBJECT, fields=inner)]
+    things.create(schema(fields=[field("int64", FieldType.INT64), list_of(FieldType.INT64), *more]))
+    inside = {"number": value}
+    payload = {"int64": value, "int64s": [1, value, -1], "object": inside, "objects": [{}, inside]}
+    # The largest that a server takes is stored as 2^63.
+    given = min(value, 2**63 - 1)
+    written = {
+        "int64": given,
+        "int64s": [1, given, -1],
+        "object": {"number": given},
+        "objects": [{}, {"number": given}],
+    }
+    stored = {"int64": 5, "object": {"number": 1}}
+    with things._client("write") as wire:
+        for number, one in ((1, written), (2, stored), (3, {})):
+            body = {"class": "Things", "id": str(uuid.UUID(int=number)), "properties": one}
+            wire.rest("POST", "objects", body=body)
+    assert payloads_of(things) == {1: payload, 2: stored, 3: {}}
 
 
 def test_h15_a_key_without_a_property_is_refused_and_makes_none(things: Database) -> None:
@@ -226,6 +251,15 @@ def test_scores_follow_the_documented_convention(things: Database) -> None:
     )
 
 
+@pytest.mark.parametrize(("metric", "score"), [(Metric.DOT, 8.0), (Metric.COSINE, 4.0)])
+def test_vectors_of_several_score_by_their_largest_products(things: Database, metric: Metric, score: float) -> None:
+    """With cosine, a server normalises what is searched for, and not what is stored."""
+    things.create(schema(VectorSchema(name="m", kind=VectorKind.MULTI, dim=2, metric=metric)))
+    stored = Multi(np.array([0, 2]), np.array([[3, 4], [1, 0]], np.float32))
+    things.upsert(Batch(ids([1]), None, {"m": stored}, [{}]))
+    assert things.search(np.array([[0, 2]], np.float32), 1).scores[0].tolist() == [score]
+
+
 ########################################################################
 # Splits
 ########################################################################
@@ -305,6 +339,22 @@ def test_messages_stay_below_the_limit_of_the_server() -> None:
         assert "a message to this server holds 180000" in refusals[0].reason
         assert [len(payload["t"]) for payload in payloads_of(things).values()] == [30_000] * 20
         assert len(things.fetch(ids(range(20))).batch) == 20
+
+
+def test_a_record_that_no_message_holds_is_told_and_not_asked_for_for_ever() -> None:
+    """One that came in over REST."""
+    with (
+        WeaviateStandIn(Settings(grpc_max_message_size=100_000)) as server,
+        open_target(endpoint(server)) as things,
+    ):
+        things.create(schema(fields=[field("t", FieldType.TEXT)]))
+        with things._client("write") as wire:  # type: ignore[attr-defined]
+            large = {"class": "Things", "id": str(uuid.UUID(int=2)), "properties": {"t": "x" * 150_000}}
+            wire.rest("POST", "objects", body=large)
+        things.upsert(batch([1, 3], [{"t": "a"}, {"t": "b"}]))
+        with pytest.raises(DatabaseError, match=r"behind id '0{8}.*01' .* raise its GRPC_MAX_MESSAGE_SIZE") as caught:
+            everything(things)
+        assert type(caught.value) is DatabaseError
 
 
 def test_more_ids_are_fetched_and_deleted_than_one_filter_names(things: Database) -> None:

@@ -123,10 +123,30 @@ def test_a_record_that_the_server_refuses_is_named_and_the_others_are_written(
     things: Database, weaviate_stand_in: WeaviateStandIn
 ) -> None:
     refused = str(uuid.UUID(int=7))
-    weaviate_stand_in.fault("refuse", "BatchObjects", ids=(refused,), message="something about this object")
+    about = "something about this object"
+    weaviate_stand_in.fault("refuse", "BatchObjects", ids=(refused,), message=about, times=None)
     refusals = things.upsert(batch([6, 7, 8]))
     assert [(one.id, one.reason) for one in refusals] == [(refused, "something about this object")]
     assert list(payloads_of(things)) == [1, 6, 8]
+
+
+@pytest.mark.parametrize("text", ["the moon is wrong", "put object: import into non-existing shard"])
+def test_a_record_that_is_refused_in_unknown_words_is_sent_again(
+    things: Database, weaviate_stand_in: WeaviateStandIn, text: str
+) -> None:
+    weaviate_stand_in.clear_faults()
+    weaviate_stand_in.fault("refuse", "BatchObjects", ids=(str(uuid.UUID(int=7)),), message=text)
+    assert things.upsert(batch([6, 7, 8])) == []
+    assert weaviate_stand_in.calls()["BatchObjects"] == 2
+    assert list(payloads_of(things)) == [1, 6, 7, 8]
+
+
+def test_a_storage_that_stays_sick_leaves_no_record_out(things: Database, weaviate_stand_in: WeaviateStandIn) -> None:
+    """One shard of several may be, so that not every record is concerned."""
+    text = 'put local object: shard="x1": write: input/output error'
+    weaviate_stand_in.fault("refuse", "BatchObjects", ids=(str(uuid.UUID(int=7)),), message=text, times=None)
+    with pytest.raises(Unavailable, match="cannot store some records: put local object"):
+        things.upsert(batch([6, 7, 8]))
 
 
 @pytest.mark.parametrize(

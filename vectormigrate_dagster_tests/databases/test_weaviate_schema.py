@@ -125,8 +125,10 @@ def test_a_class_is_copied_exactly_but_for_who_makes_its_vectors(
     assert two["description"].startswith(RICH["description"] + "\nvectormigrate: {")
     for raw in (one, two):
         raw["vectorConfig"]["small"].pop("vectorizer")
+        # Where a module makes a vector, each property has settings of that module.
         raw["properties"] = [
-            {**each, "dataType": None} if each["name"] == "next" else each for each in raw["properties"]
+            {**each, "moduleConfig": None, **({"dataType": None} if each["name"] == "next" else {})}
+            for each in raw["properties"]
         ]
     differing = {key for key in {*one, *two} if one.get(key) != two.get(key)}
     assert differing == {"class", "description"}
@@ -155,7 +157,8 @@ def test_a_class_is_described_in_our_words(origin: Database) -> None:
     assert fields["next"].targets == ("Origin",)
     assert fields["silent"].index is not None
     assert (fields["silent"].index.type, fields["title"].index.type) == ("none", "inverted")  # type: ignore[union-attr]
-    assert described.settings["vectorizers"]["small"] == RICH["vectorConfig"]["small"]["vectorizer"]
+    made = described.settings["vectorizers"]["small"]["text2vec-openai"]
+    assert (made["properties"], made["vectorizeClassName"]) == (["title"], True)
     assert (described.marker, described.dynamic, described.scope) == (None, False, ScopeKind.NONE)
 
 
@@ -185,8 +188,22 @@ def test_quantization_is_restored(things: Database, quantizer: str) -> None:
     assert vector.quantization.type == quantizer
 
 
-@pytest.mark.parametrize("index", ["hnsw", "flat", "dynamic"])
+@pytest.mark.parametrize("index", ["hnsw", "flat", "hfresh"])
 def test_the_unnamed_vector_is_kept_unnamed(things: Database, index: str) -> None:
+    _check_unnamed(things, index)
+
+
+def test_a_dynamic_index_needs_asynchronous_indexing(weaviate_stand_in: WeaviateStandIn) -> None:
+    with WeaviateStandIn(Settings(async_indexing=True)) as server, open_target(endpoint(server)) as things:
+        _check_unnamed(things, "dynamic")
+    with (
+        open_target(endpoint(weaviate_stand_in)) as things,
+        pytest.raises(SchemaMismatch, match="when async indexing is enabled"),
+    ):
+        _check_unnamed(things, "dynamic")
+
+
+def _check_unnamed(things: Database, index: str) -> None:
     things.create(schema(VectorSchema(name="", dim=2, metric=Metric.EUCLIDEAN, index=IndexSpec(type=index))))
     (vector,) = things.describe().vectors
     assert (vector.name, vector.dim, vector.metric) == ("", 2, Metric.EUCLIDEAN)
@@ -235,6 +252,14 @@ def test_what_cannot_be_made_is_refused_with_its_reason(
 ) -> None:
     with pytest.raises(SchemaMismatch, match=re.escape(reason)):
         things.create(wanted)
+    with pytest.raises(NotFound):
+        things.describe()
+
+
+def test_a_reference_to_a_collection_that_is_not_there_is_refused_before_anything_is_made(things: Database) -> None:
+    nowhere = field("to", FieldType.REFERENCE, targets=("Nowhere", "Things"))
+    with pytest.raises(SchemaMismatch, match=r"not there \('to' to 'Nowhere'\); move that collection first"):
+        things.create(schema(fields=[nowhere]))
     with pytest.raises(NotFound):
         things.describe()
 

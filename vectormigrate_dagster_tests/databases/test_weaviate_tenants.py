@@ -217,6 +217,18 @@ def test_what_cannot_be_put_back_is_told(
     assert "make them inactive" in caplog.text
 
 
+def test_a_tenant_that_was_deleted_meanwhile_does_not_keep_others_active(
+    things: Database, weaviate_stand_in: WeaviateStandIn
+) -> None:
+    put(things, "INACTIVE", *NAMES[1:4])
+    with open_source(endpoint(weaviate_stand_in, activate_tenants=True)) as source:
+        assert source.count() == 16
+        with things._client("write") as wire:  # type: ignore[attr-defined]
+            wire.rest("DELETE", "schema", "Things", "tenants", body=[NAMES[2]])
+    left = {name: "INACTIVE" if name in NAMES[1:4] else "ACTIVE" for name in NAMES if name != NAMES[2]}
+    assert states(things) == left
+
+
 def test_a_wait_for_a_tenant_ends_when_the_work_is_to_end(
     things: Database, monkeypatch: pytest.MonkeyPatch, weaviate_stand_in: WeaviateStandIn
 ) -> None:

@@ -73,7 +73,7 @@ EVERYTHING = {
     "datetime": DATE,
     "uuid": ONE_UUID,
     "geo": {"latitude": 52.5, "longitude": float(np.float32(4.8952))},
-    "phone": {"input": "020 1234567", "defaultCountry": "nl"},
+    "phone": {"input": "020 1234567", "defaultCountry": "NL"},
     "blob": "AAECAw==",
     "texts": ["123", "true", "null", "2024-01-01T00:00:00Z", ""],
     "int64s": [0, -(2**53)],

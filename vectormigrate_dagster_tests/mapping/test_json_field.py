@@ -244,6 +244,21 @@ def test_a_dimension_that_nobody_says_is_read_from_records() -> None:
 # --- ids ---
 
 
+def test_null_within_a_declared_object_is_kept_between_databases_that_store_it() -> None:
+    inner = (FieldSchema(name="flag", type=FieldType.BOOL, declared=True),)
+    fields = (
+        FieldSchema(name="one", type=FieldType.OBJECT, declared=True, fields=inner),
+        FieldSchema(name="many", type=FieldType.ARRAY, element=FieldType.OBJECT, declared=True, fields=inner),
+    )
+    payloads: list[Payload] = [{"one": {"flag": None}, "many": [{"flag": True}, {"flag": None}]}, {"one": None}]
+    records = batch(IdKind.UUID, [ONE, uuid.UUID(int=2)], payloads)
+    mapping, report = mapped(weaviate_schema(fields=fields), WEAVIATE, WEAVIATE, records.slice(0, 1))
+    report.check()
+    done = RecordMapper(mapping).map(records)
+    assert payloads_of(done) == payloads[:1]
+    assert [refusal.reason for refusal in done.refused] == ["'one' holds null, which the target does not hold"]
+
+
 def test_ids_that_pinecone_cannot_spell_become_uuids_and_come_back() -> None:
     ids = ["plain", "é", "x" * 600]
     records = batch(IdKind.TEXT, list(ids), name="vector")

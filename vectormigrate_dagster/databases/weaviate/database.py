@@ -199,7 +199,7 @@ class Weaviate(WeaviateWriting):
         distances = [np.asarray([hit.metadata.distance for hit in hits], dtype=np.float32) for hits in replies]
         return Hits(
             ids=[uuid_column(hit.metadata.id for hit in hits) for hits in replies],
-            scores=[_scores(known.metric, values) for values in distances],
+            scores=[_scores(known, values) for values in distances],
         )
 
     def prepare_bulk_load(self) -> None:
@@ -290,8 +290,11 @@ def _up_to(page: Batch, upper: Any) -> Batch:
     return page.slice(0, next(i for i, value in enumerate(ids) if value > upper))
 
 
-def _scores(metric: Metric | None, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """https://docs.weaviate.io/weaviate/config-refs/distances."""
-    if metric is Metric.COSINE:
-        return np.asarray(1 - distances, dtype=np.float32)
-    return -distances if metric is Metric.DOT else distances
+def _scores(vector: VectorSchema, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """https://docs.weaviate.io/weaviate/config-refs/distances.
+
+    The distance between vectors of several is minus the sum of the largest products, also for cosine.
+    """
+    if vector.kind is VectorKind.MULTI or vector.metric is Metric.DOT:
+        return -distances
+    return np.asarray(1 - distances, dtype=np.float32) if vector.metric is Metric.COSINE else distances

@@ -55,7 +55,8 @@ _STORAGE = re.compile(
 """Words of those parts of a server that know nothing of what an object means: adapters/repos/db."""
 
 _DATA_AT_FAULT = re.compile(
-    r"invalid (?:[\w\[\]]+ )+property '|invalid cref|collection \S+ does not have configuration for vector |no such prop|unknown property|invalid UUID|property '.*': "
+    r"invalid (?:[\w\[\]]+ )+property '|invalid cref|no such prop|unknown property|invalid UUID|property '.*': "
+    r"|collection \S+ does not have configuration for vector "
     r"|invalid object '?\d|vector .* in collection .*: multi-vector token"
     r"|(?:Validate vector index .*: )?new node has a vector with length|vector lengths don't match"
     r"|'cref' .*: no object with id|(?:source|target): "

@@ -1,4 +1,4 @@
-"""Integers that gRPC spoils: a server keeps them as float64, and turns those beyond int64 into the smallest int64.
+"""Integers that gRPC spoils: a server keeps them as float64, and turns those beyond int64 into an int64 at its end.
 
 `int64(float64)` of 2^63 is -2^63 in Go on amd64 (adapters/handlers/grpc/v1/prepare_reply.go of
 https://github.com/weaviate/weaviate; seen of server 1.39). REST tells them as they are.
@@ -11,7 +11,8 @@ from typing import Any
 
 from vectormigrate_dagster.model import FieldSchema, FieldType
 
-_SMALLEST = -(2**63)
+_SPOILT = (-(2**63), 2**63 - 1)
+"""The second is what arm64 makes of them."""
 
 
 def names_of_integers(fields: Sequence[FieldSchema]) -> list[str]:
@@ -29,7 +30,7 @@ def is_doubtful(value: Any) -> bool:
         return any(is_doubtful(one) for one in value.values())
     if isinstance(value, list):
         return any(is_doubtful(one) for one in value)
-    return type(value) is int and value == _SMALLEST
+    return type(value) is int and value in _SPOILT
 
 
 def restored(value: Any, stored: Any) -> Any:

@@ -76,9 +76,13 @@ class WeaviateWriting(WeaviateConnection):
                     raise at_fault
             refused = {row: reason for row, reason in refused.items() if row not in rows}
             refused |= {rows[place]: reason for place, reason in again.items()}
-        if sick := next((reason for reason in refused.values() if self._blames_storage(reason)), None):
-            raise Unavailable(f"{self.endpoint} refuses some records, and again: {sick}")
+        self._require_well(refused)
         return refused
+
+    def _require_well(self, refused: Reasons) -> None:
+        """Check that no reason is one of the server's storage, which says nothing about a record."""
+        if sick := next((reason for reason in refused.values() if self._blames_storage(reason)), None):
+            raise Unavailable(f"{self.endpoint} cannot store some records: {sick}")
 
     def _put(self, objects: Sequence[Any]) -> Reasons:
         """Write objects; returns what the server says of some of them."""
@@ -103,6 +107,7 @@ class WeaviateWriting(WeaviateConnection):
         for start in range(0, len(references), _REFERENCES_AT_ONCE):
             part = slice(start, start + _REFERENCES_AT_ONCE)
             lost |= self._refusals(rows[part], self._put_references(references[part]))
+        self._require_well(lost)
         return lost
 
     def _put_references(self, references: Sequence[dict[str, str]]) -> Reasons:

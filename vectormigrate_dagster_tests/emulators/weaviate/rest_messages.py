@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from vectormigrate_dagster_tests.emulators.weaviate.engine import NewObject
@@ -88,7 +89,8 @@ def _json(value: Any) -> Any:
     """A value as Go writes it: the shortest digits, no fraction if it has none; coordinates are float32."""
     match value:
         case float():
-            return int(Decimal(repr(value))) if value == int(value) and abs(value) < 1e21 else value
+            # As digits: the JSON library takes no more than 64 bits.
+            return orjson.Fragment(f"{Decimal(repr(value)):.0f}") if value.is_integer() and abs(value) < 1e21 else value
         case dict() if value.keys() == {"latitude", "longitude"}:
             return {key: _json(float(str(np.float32(inner)))) for key, inner in value.items()}
         case dict():
