@@ -95,10 +95,14 @@ class LeaseHeld(NotSo):
 
 
 class DatabaseError(VectorMigrateError):
-    """A database could not be reached, or refused us."""
+    """A database could not be reached, or refused us.
+
+    `transient` says that the same call may succeed later; `repeated`, that it was made as often as it may be.
+    """
 
     exit_code = 3
     transient: bool = False
+    repeated: bool = False
 
 
 class Throttled(DatabaseError):

@@ -19,6 +19,9 @@ from vectormigrate_dagster.mapping.field_models import FieldContext, FieldMappin
 from vectormigrate_dagster.mapping.profile_models import FieldProfile
 from vectormigrate_dagster.model import FieldSchema, FieldType, IndexSpec
 
+_PATH = re.compile(r"[\w-]+", re.ASCII)
+"""A key that stands for itself in a path, by which schemaless databases name what they index."""
+
 
 @dataclass(frozen=True)
 class FieldDecision:
@@ -59,8 +62,9 @@ class FieldDecision:
         return wanted and self.context.json_field is not None and FieldType.JSON not in self.context.target.field_types
 
     def index(self, column: FieldSchema | None) -> IndexSpec | None:
-        """The index to create on the field."""
-        return index_for(self.known, column, self.context)
+        """The index to create on the field; none on an undeclared key that would be read as a path, or not at all."""
+        spelt = column is not None or self.context.same or _PATH.fullmatch(self.target) is not None
+        return index_for(self.known, column, self.context) if spelt else None
 
     def may_be_named(self) -> bool:
         """Whether a column may have the key's name in the target."""

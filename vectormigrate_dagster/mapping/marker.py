@@ -28,7 +28,11 @@ def marker_of(
         return marker, []
     why = "there is no room to note the types of declared fields; a migration back infers them from values"
     rows = [_row("marker.fields", "without types of fields", why)] if origin.fields else []
-    return _written(origin.model_copy(update={"fields": ()})), rows
+    without = _written(origin.model_copy(update={"fields": ()}))
+    if len(json.dumps(without)) <= room:
+        return without, rows
+    why = f"they take more than {room:,} bytes; if they do not fit, a migration back has to be told what was renamed"
+    return without, [_row("marker", "none, if they do not fit", why)]
 
 
 def _written(origin: Origin) -> dict[str, Any]:

@@ -20,11 +20,12 @@ _TEMPLATE = """\
 source:
   type: qdrant                      # {types}
   url: http://localhost:6333        # a server; or, for an embedded database, `path:` relative to this file's folder
+                                    # (pinecone's own service needs neither)
   # path: ../data/qdrant
   # api_key_env: QDRANT_API_KEY     # the NAME of an environment variable; a key itself is refused
   collection: my_collection
-  # scopes: all                     # or a list of shard keys / partitions
-  # options: {{timeout_s: 60}}
+  # scopes: all                     # or a list of namespaces / tenants / shard keys / partitions
+  # options: {{timeout_s: 60}}        # pinecone: {{cloud: aws, region: us-east-1, id_list: ids.txt}}
 target:
   type: milvus
   path: ../data/milvus.db

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from vectormigrate_dagster.databases import Sleep
+from vectormigrate_dagster.databases.patience import patient
 from vectormigrate_dagster.errors import DatabaseError, Stopped, Throttled, Unavailable
 from vectormigrate_dagster.transfer.rate import SLICE_SECONDS, RateLimiter
 
@@ -74,6 +76,11 @@ class Interrupt:
         raise Stopped("the work was asked to end; what was acknowledged is recorded")
 
 
+def _may_succeed(error: BaseException) -> bool:
+    """Whether to make a call again that failed so."""
+    return isinstance(error, DatabaseError) and error.transient and not error.repeated
+
+
 class Circuit:
     """Opens after `after` transient failures in a row, whichever calls they come from; thread-safe."""
 
@@ -114,7 +121,8 @@ class Retry:
     """Make the calls to one database: a few at once, each repeated while it fails for a while.
 
     The waits between are full-jitter exponential backoff, never shorter than Retry-After. A call must not make another
-    one through the same object, which may have no room for it.
+    one through the same object, which may have no room for it. A call of many requests may have each of them repeated
+    alone (`databases.patience`); it is not repeated itself for one that was given up.
 
     Only errors that say `transient` are repeated, up to `max_retries` times; then the last one is raised.
 
@@ -155,23 +163,42 @@ class Retry:
             DatabaseError: one that is not transient, the last transient one, or `Unavailable` from an open circuit.
         """
         sleep = sleep or self._sleep
+        return self._repeat(partial(self._attempt, function, sleep), sleep)
+
+    def _attempt(self, function: Callable[[], T], sleep: Sleep) -> T:
+        with self.calls.slot(sleep=sleep), patient(partial(self._request, sleep)):
+            return self._counted(function)
+
+    def _request(self, sleep: Sleep, request: Callable[[], T]) -> T:
+        """Make a request of a call that is under way, in the call's own slot."""
+        sleep(0)  # it may be one of very many
+        try:
+            return self._repeat(partial(self._counted, request), sleep)
+        except DatabaseError as error:
+            error.repeated = True
+            raise
+
+    def _repeat(self, attempt: Callable[[], T], sleep: Sleep) -> T:
+        def checked() -> T:
+            self.circuit.check()
+            return attempt()
+
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, DatabaseError) and error.transient),
+            retry=retry_if_exception(_may_succeed),
             stop=stop_after_attempt(self._max_retries + 1),
             wait=self._wait,
             sleep=sleep,
             reraise=True,
         )
-        result: T = retrying(self._attempt, function, sleep)
+        result: T = retrying(checked)
         return result
 
-    def _attempt(self, function: Callable[[], T], sleep: Sleep) -> T:
-        self.circuit.check()
+    def _counted(self, function: Callable[[], T]) -> T:
+        """Call `function` and tell the circuit how it ended."""
         try:
-            with self.calls.slot(sleep=sleep):
-                result = function()
+            result = function()
         except DatabaseError as error:
-            if error.transient:
+            if _may_succeed(error):
                 self.circuit.failed()
             raise
         self.circuit.succeeded()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import SecretStr
 
-from vectormigrate_dagster.databases import Database, Endpoint, Source
+from vectormigrate_dagster.databases import Database, Endpoint, Refusal, Source
 from vectormigrate_dagster.databases.endpoint import PineconeOptions
 from vectormigrate_dagster.model import (
     Batch,
@@ -23,6 +23,9 @@ from vectormigrate_dagster.model import (
     VectorKind,
     VectorSchema,
 )
+from vectormigrate_dagster.model.compare import EXACT
+from vectormigrate_dagster.transfer.throttle import Throttle
+from vectormigrate_dagster.transfer.writer import BatchWriter
 
 QUICK = {"timeout_s": 10.0, "missing_s": 0.3, "visible_s": 5.0, "ready_s": 10.0}
 
@@ -65,6 +68,14 @@ def sparse(*rows: dict[int, float] | None) -> Sparse:
         values=np.array([weight for row in entries for _, weight in row], dtype=np.float32),
         valid=np.array([row is not None for row in rows]),
     )
+
+
+def written(database: Database, batch: Batch) -> list[Refusal]:
+    """Write a batch as a transfer does, which narrows down what the server refuses as a whole; return the refusals."""
+    writer = BatchWriter(
+        database, Throttle.of(), on_conflict="fail", ownership=None, tolerance=EXACT, sleep=lambda _: None
+    )
+    return list(writer.write(batch).refused)
 
 
 def everything(database: Database | Source, splits: Sequence[Split] | None = None, page: int = 1000) -> list[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -29,6 +30,7 @@ from vectormigrate_dagster_tests.databases.pinecone_support import (
     plain,
     schema,
     sparse,
+    written,
 )
 from vectormigrate_dagster_tests.emulators.pinecone import PineconeServer, PineconeStandIn, Settings
 
@@ -286,7 +288,7 @@ def test_components_are_sent_with_their_shortest_text_and_come_back_bit_by_bit()
 
 
 def test_the_size_of_a_record_is_that_of_its_json() -> None:
-    batch = plain([f"id-{n}" for n in range(50)], dim=64)
+    batch = plain([f"id-{n}" for n in range(50)] + ["\x01" * 500, '"' * 500], dim=64)
     rows, _ = rows_of(batch, required={"_values"}, reserved=())
     for row in rows:
         told = orjson.dumps({"id": row.id, "values": row.vectors["_values"], "metadata": row.payload})
@@ -328,7 +330,7 @@ def test_h13_a_payload_that_would_change_is_refused_by_its_id(
         batch = plain([f"{n}" for n in range(5)])
         payloads = [dict(row) for row in batch.payloads]
         payloads[3] = payload
-        (refusal,) = database.upsert(Batch(batch.ids, None, batch.vectors, payloads))
+        (refusal,) = written(database, Batch(batch.ids, None, batch.vectors, payloads))
         assert refusal.id == "3"
         assert re.search(reason, refusal.reason)
         assert ids_of(everything(database)) == ["0", "1", "2", "4"]
@@ -381,14 +383,25 @@ def test_a_marker_fits_into_tags_and_leaves_others_alone() -> None:
     assert marker_of({}) == (None, {})
 
 
-def test_a_marker_that_does_not_fit_is_refused_before_anything_is_made(pinecone_stand_in: PineconeStandIn) -> None:
+def test_an_index_is_made_without_a_marker_that_does_not_fit_and_says_so(
+    pinecone_stand_in: PineconeStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
     random = np.random.default_rng(0)
     marker = {f"{n}": random.bytes(20).hex() for n in range(200)}
     with open_target(endpoint(pinecone_stand_in)) as database:
-        with pytest.raises(SchemaMismatch, match="Pinecone has 20"):
-            database.create(schema(marker=marker))
-        with pytest.raises(NotFound):
-            database.describe()
+        database.create(schema(marker=marker, settings={"tags": {"team": "search"}}))
+        described = database.describe()
+    assert (described.marker, described.settings["tags"]) == (None, {"team": "search"})
+    assert "Pinecone has 20 for an index, of which 1 are used" in caplog.text
+
+
+def test_a_marker_of_the_size_that_is_promised_fits() -> None:
+    names = np.random.default_rng(0)
+    keys = {f"key {n} {names.bytes(4).hex()}": f"key_{n}" for n in range(200)}
+    can = SERVER.max_marker_bytes or 0
+    while len(json.dumps(marker := {"mapping": {"version": 1, "keys": keys}})) > can:
+        keys.popitem()
+    assert marker_of(tags_of(marker, {})) == (marker, {})
 
 
 def test_a_tag_that_somebody_changed_is_no_marker() -> None:
@@ -397,11 +410,12 @@ def test_a_tag_that_somebody_changed_is_no_marker() -> None:
 
 
 def test_settings_and_tags_come_back_and_go_into_a_new_index(pinecone_stand_in: PineconeStandIn) -> None:
-    settings = {"tags": {"team": "search"}, "deletion_protection": "disabled"}
+    settings = {"tags": {"team": "search"}, "deletion_protection": "enabled"}
     with open_target(endpoint(pinecone_stand_in)) as database:
         database.create(schema(marker={"m": 1}, settings=settings))
         described = database.describe()
         assert described.settings["tags"] == {"team": "search"}
-        assert described.settings["deletion_protection"] == "disabled"
+        assert described.settings["deletion_protection"] == "enabled"
+        assert "read_capacity" not in described.settings  # it is the default
         assert described.settings["deployment"]["region"] == PineconeOptions().region
         assert described.marker == {"m": 1}

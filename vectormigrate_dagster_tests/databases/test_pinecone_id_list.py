@@ -46,6 +46,8 @@ def test_a_list_is_sorted_and_names_each_id_once(tmp_path: Path, form: str) -> N
 def test_a_list_without_namespaces_is_of_the_default_one(tmp_path: Path) -> None:
     assert IdList(parquet(tmp_path / "ids.parquet", id=["a"])).namespaces == ["__default__"]
     assert IdList(text(tmp_path / "ids.txt", "a b\n")).namespaces == ["__default__"]
+    # Some editors begin a file with a mark, which is none of the first id.
+    assert [*IdList(text(tmp_path / "marked.txt", "\ufeffa\n")).between("__default__")] == [["a"]]
 
 
 def test_ranges_and_quantiles_follow_the_order_of_bytes(tmp_path: Path) -> None:

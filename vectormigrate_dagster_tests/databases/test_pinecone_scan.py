@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,20 @@ from vectormigrate_dagster.databases.pinecone.api import LIST_LIMIT, IdPage
 from vectormigrate_dagster.databases.pinecone.listing import BEHIND, Listing
 from vectormigrate_dagster.databases.pinecone.plan import MAX_SPLIT, plan_namespace
 from vectormigrate_dagster.databases.pinecone.vectors import VectorsApi
-from vectormigrate_dagster.errors import BrokenScan, DatabaseError, Throttled
+from vectormigrate_dagster.errors import BrokenScan, DatabaseError, SchemaMismatch, Throttled
 from vectormigrate_dagster.model import IdKind, Split
 from vectormigrate_dagster.transfer.reader import read_split
 from vectormigrate_dagster.transfer.throttle import Retry, Throttle
-from vectormigrate_dagster_tests.databases.pinecone_support import DENSE, endpoint, everything, ids_of, plain, schema
+from vectormigrate_dagster_tests.databases.pinecone_support import (
+    DENSE,
+    SPARSE,
+    endpoint,
+    everything,
+    ids_of,
+    plain,
+    schema,
+    sparse,
+)
 from vectormigrate_dagster_tests.emulators.pinecone import PineconeStandIn, Settings
 
 WHOLE = Split(kind=IdKind.TEXT)
@@ -359,6 +370,61 @@ def test_a_count_of_more_than_is_listed_to_plan_is_exact_too(
         splits = database.plan_splits(400)
         assert len(splits) > 3
         assert len(ids_of(everything(database, splits))) == 2345
+
+
+@pytest.mark.parametrize("what", ["throttle", "unavailable"])
+def test_h28_planning_counting_and_scanning_repeat_the_request_that_failed_and_no_other(
+    pinecone_stand_in: PineconeStandIn, monkeypatch: pytest.MonkeyPatch, what: Any
+) -> None:
+    monkeypatch.setattr(pinecone_plan, "_LISTED_PAGES", 3)
+    monkeypatch.setattr(pinecone_plan, "_PAGES_PER_SPLIT", 0)
+    monkeypatch.setattr(reading, "_COUNTED_AT_ONCE", 500)
+    ids = [f"{number:04}" for number in range(2500)]
+    reads: dict[str, Callable[[Database], Any]] = {
+        "count": lambda database: database.count(),
+        "plan": lambda database: [split.after for split in database.plan_splits(400)],
+        "scan": lambda database: ids_of(database.scan(WHOLE, batch_records=500)),
+    }
+    retry = Retry(first_seconds=0.001, longest_seconds=0.002)
+    with open_target(endpoint(pinecone_stand_in)) as database:
+        filled(database, ids)
+        for read in reads.values():
+            pinecone_stand_in.clear_faults()
+            undisturbed = read(database)
+            calls = sum(pinecone_stand_in.calls().values())
+            pinecone_stand_in.clear_faults()
+            for method in ("List", "Fetch", "DescribeIndexStats", "ListNamespaces"):
+                for nth in range(1, 60, 4):
+                    pinecone_stand_in.fault(what, method, nth=nth, retry_after=0.0 if what == "throttle" else None)
+            assert retry.call(partial(read, database)) == undisturbed
+            assert sum(pinecone_stand_in.calls().values()) <= 1.5 * calls + 4
+
+
+def test_namespaces_are_listed_page_by_page(pinecone_stand_in: PineconeStandIn) -> None:
+    names = [f"tenant-{number:03}" for number in range(230)]
+    with open_target(endpoint(pinecone_stand_in)) as database:
+        database.create(schema())
+        for name in names:
+            database.upsert(plain(["a"], name))
+        database.wait_visible()
+        pinecone_stand_in.clear_faults()
+        pinecone_stand_in.fault("unavailable", "ListNamespaces", nth=3)
+        assert Retry(first_seconds=0).call(database.scopes) == names
+        assert pinecone_stand_in.calls()["ListNamespaces"] == 4
+
+
+def test_sparse_values_that_the_schema_does_not_tell_are_no_silent_loss(pinecone_stand_in: PineconeStandIn) -> None:
+    """Indexes that are older than schemas may hold them beside `_values`."""
+    with open_target(endpoint(pinecone_stand_in)) as database:
+        hybrid = schema(DENSE, SPARSE)
+        database.create(hybrid)
+        batch = plain(["a", "b"])
+        database.upsert(replace(batch, vectors={**batch.vectors, "_sparse_values": sparse({1: 2.0}, None)}))
+        database.wait_visible()
+        api = database._api()  # type: ignore[attr-defined]
+        api.vectors = api.vectors[:1]
+        with pytest.raises(SchemaMismatch, match="record 'a' holds '_sparse_values'"):
+            list(database.scan(WHOLE))
 
 
 @pytest.mark.parametrize("vector", ["_values", "meaning"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -13,7 +15,7 @@ from pinecone.errors import ApiError, ResponseParsingError
 from vectormigrate_dagster.databases import Database, open_target
 from vectormigrate_dagster.databases.pinecone.errors import translate
 from vectormigrate_dagster.databases.pinecone.records import REQUEST_BYTES, requests, rows_of
-from vectormigrate_dagster.databases.pinecone.writes import Writes
+from vectormigrate_dagster.databases.pinecone.writes import Unseen, Writes
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     DatabaseError,
@@ -32,6 +34,7 @@ from vectormigrate_dagster_tests.databases.pinecone_support import (
     ids_of,
     plain,
     schema,
+    written,
 )
 from vectormigrate_dagster_tests.emulators.pinecone import PineconeStandIn, Settings
 
@@ -92,7 +95,7 @@ def test_h14_the_record_at_fault_is_found_in_a_refused_batch_and_all_others_are_
     database = made(vector)
     ids = [f"{number:03}" for number in range(100)]
     pinecone_stand_in.fault("reject", method, ids=("017", "018", "099"), times=None)
-    refusals = database.upsert(plain(ids, "ns", vector=vector))
+    refusals = written(database, plain(ids, "ns", vector=vector))
     assert [(refusal.id, refusal.scope) for refusal in refusals] == [("017", "ns"), ("018", "ns"), ("099", "ns")]
     assert "could not be processed" in refusals[0].reason
     assert ids_of(everything(database)) == [value for value in ids if value not in ("017", "018", "099")]
@@ -103,7 +106,7 @@ def test_a_vector_of_zeros_is_refused_by_its_id_with_the_reason_of_the_server(ma
     database = made()
     batch = plain([f"{number}" for number in range(9)])
     batch.vectors["_values"].values[4] = 0  # type: ignore[union-attr]
-    (refusal,) = database.upsert(batch)
+    (refusal,) = written(database, batch)
     assert refusal.id == "4"
     assert "non-zero" in refusal.reason
     assert database.count() == 8
@@ -124,7 +127,7 @@ def test_a_batch_that_is_larger_than_the_server_takes_is_halved() -> None:
         database.create(schema(DENSE.model_copy(update={"dim": 100})))
         batch = plain([f"{number:03}" for number in range(200)], dim=100)
         payloads = [{"large": "x" * 25_000}] + [{}] * 199
-        refusals = database.upsert(Batch(batch.ids, None, batch.vectors, payloads))
+        refusals = written(database, Batch(batch.ids, None, batch.vectors, payloads))
         assert [refusal.id for refusal in refusals] == ["000"]
         assert "too large" in refusals[0].reason
         assert database.count() == 199
@@ -299,33 +302,97 @@ def test_without_log_positions_the_last_ids_tell(made: Callable[..., Database]) 
 
     api.fetch = late
     database.sleep = lambda _: None
-    database.upsert(plain([f"{number:03}" for number in range(50)]))
+    for tens in range(30):
+        database.upsert(plain([f"{tens:02}{ones}" for ones in range(10)]))
     database.wait_visible()
     assert len(asked) == 3
-    assert asked[0] == [f"{number:03}" for number in range(30, 50)]
+    assert asked[0] == [f"{tens:02}9" for tens in range(10, 30)]
 
 
 def test_long_ids_are_waited_for_in_several_requests(
     pinecone_stand_in: PineconeStandIn, made: Callable[..., Database]
 ) -> None:
     database = made()
-    database.upsert(plain([f"{'%' * 500}{number:03}" for number in range(30)]))
+    for number in range(30):
+        database.upsert(plain([f"{'%' * 500}{number:03}"]))
     database.wait_visible()
     assert pinecone_stand_in.calls()["Fetch"] >= 20 * 1500 // 8192
 
 
 def test_what_was_written_and_deleted_later_is_not_waited_for() -> None:
     writes = Writes()
-    writes.note("ns", 5, written=["a", "b"], deleted=[])
+    writes.note("ns", 5, written=["x", "a"], deleted=[])
+    writes.note("ns", 3, written=["b"], deleted=[])
     writes.note("ns", 4, written=[], deleted=["b"])
-    unseen = writes.take("ns")
-    assert (unseen.position, unseen.written, unseen.deleted) == (5, ["a"], ["b"])
-    writes.note("ns", 9, written=["b"], deleted=["a"])
-    writes.put_back("ns", unseen)
-    assert writes.namespaces == ["ns"]
-    unseen = writes.take("ns")
-    assert (unseen.position, unseen.written, unseen.deleted) == (9, ["b"], ["a"])
+    assert writes.unseen("ns") == Unseen(5, ["a"], ["b"])
+    writes.note("ns", 9, written=["x", "b"], deleted=["a"])
+    assert writes.unseen("ns") == Unseen(9, ["b"], ["a"])
+
+
+def test_what_was_noted_while_somebody_looked_stays() -> None:
+    writes = Writes()
+    writes.note("ns", 5, written=["a"], deleted=["d"])
+    looked = writes.unseen("ns")
+    writes.note("ns", 7, written=["b"], deleted=[])
+    writes.seen("ns", looked)
+    assert writes.unseen("ns") == Unseen(7, ["b"], [])
+    writes.seen("ns", writes.unseen("ns"))
     assert writes.namespaces == []
+
+
+def test_a_second_thread_waits_for_the_same_writes() -> None:
+    """Were they forgotten as soon as somebody waits for them, the second would read what is not there yet."""
+    with PineconeStandIn(Settings(visible_after=10)) as server, open_target(endpoint(server)) as database:
+        database.create(schema())
+        database.upsert(plain(["a"]))
+        waiting, go_on = threading.Event(), threading.Event()
+
+        def sleep(_: float) -> None:
+            waiting.set()
+            go_on.wait(5)
+
+        database.sleep = sleep
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(database.wait_visible)
+            assert waiting.wait(5)
+            database.sleep = lambda _: None
+            database.wait_visible()
+            assert len(database.fetch(column(["a"])).batch) == 1
+            go_on.set()
+            first.result()
+
+
+def test_a_refused_request_is_told_as_a_whole_and_others_are_written(made: Callable[..., Database]) -> None:
+    """Who narrows it down is the writer of a transfer, which repeats single pieces, and gives up if none is taken."""
+    database = made()
+    batch = plain([f"{number:03}" for number in range(1001)])
+    batch.vectors["_values"].values[1000] = 0  # type: ignore[union-attr]
+    with pytest.raises(InvalidRecord, match="non-zero"):
+        database.upsert(batch)
+    assert database.count() == 1000
+
+
+def test_a_server_that_refuses_everything_is_at_fault_and_not_its_records(
+    pinecone_stand_in: PineconeStandIn, made: Callable[..., Database]
+) -> None:
+    database = made()
+    ids = [f"{number:03}" for number in range(300)]
+    pinecone_stand_in.fault("reject", "Upsert", ids=tuple(ids), times=None)
+    with pytest.raises(DatabaseError, match="refused 100 records in a row"):
+        written(database, plain(ids))
+
+
+@pytest.mark.parametrize("what", ["throttle", "unavailable", "reset_after"])
+def test_a_failure_while_the_record_at_fault_is_looked_for_is_repeated(
+    pinecone_stand_in: PineconeStandIn, made: Callable[..., Database], what: str
+) -> None:
+    database = made()
+    ids = [f"{number:02}" for number in range(40)]
+    pinecone_stand_in.fault("reject", "Upsert", ids=("07", "31"), times=None)
+    for call in (2, 5, 9):
+        pinecone_stand_in.fault(what, "Upsert", nth=call, retry_after=0.0)  # type: ignore[arg-type]
+    assert [refusal.id for refusal in written(database, plain(ids))] == ["07", "31"]
+    assert ids_of(everything(database)) == [value for value in ids if value not in ("07", "31")]
 
 
 def test_the_key_is_in_no_error(pinecone_stand_in: PineconeStandIn) -> None:

@@ -569,6 +569,18 @@ def test_a_mapping_survives_json_and_its_digest_ignores_counters() -> None:
     assert renamed.digest != mapping.digest
 
 
+def test_notes_that_may_not_fit_are_told_by_the_plan_and_refuse_nothing() -> None:
+    target = QDRANT.but(max_marker_bytes=600)
+    renamed = {f"a long key {number}": f"key{number}" for number in range(40)}
+    records = batch(IdKind.U64, [1], [dict.fromkeys(renamed, 1)])
+    mapping, report = mapped(qdrant_schema(), QDRANT, target, records, rename=renamed)
+    (row,) = (row for row in report.rows if row.code == "marker")
+    assert (row.grade.value, "600 bytes" in row.reason) == ("widened", True)
+    assert mapping.target_schema.marker is not None
+    _, report = mapped(qdrant_schema(), QDRANT, target, records)
+    assert "marker" not in codes(report)
+
+
 # --- indexes ---
 
 

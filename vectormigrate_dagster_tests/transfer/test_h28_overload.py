@@ -310,6 +310,6 @@ def test_an_embedded_target_is_written_by_one_thread() -> None:
     pair = Pair().fill()
     pair.target.capabilities = pair.target.capabilities.but(single_process=True)
     threads: set[str] = set()
-    pair.target.on_call = lambda _: threads.add(threading.current_thread().name)
+    pair.target.on_call = lambda method: threads.add(threading.current_thread().name) if method == "upsert" else None
     list(pair.move(settings=Settings(batch_records=5, writers=4)))
     assert len(threads) == 1

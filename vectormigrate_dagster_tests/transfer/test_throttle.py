@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.databases.ahead import ahead
+from vectormigrate_dagster.databases.patience import repeated
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     BrokenScan,
@@ -77,6 +79,61 @@ def test_h28_after_the_last_retry_the_error_is_raised() -> None:
     with pytest.raises(Unavailable, match="gone"):
         Retry(max_retries=3).call(function, sleep=Clock().sleep)
     assert len(calls) == 4
+
+
+def test_h28_each_request_of_a_long_call_is_repeated_alone() -> None:
+    """Among 500 requests of which every third fails, no call would ever get through as a whole."""
+    asked: list[int] = []
+
+    def request(number: int) -> int:
+        asked.append(number)
+        if len(asked) % 3 == 0:
+            raise Throttled("slow")
+        return number
+
+    def call() -> int:
+        return sum(ahead(lambda number: repeated(lambda: request(number)), range(500)))
+
+    retry = Retry(max_retries=8)
+    assert retry.call(call, sleep=Clock().sleep) == sum(range(500))
+    assert len(asked) == 749 or len(asked) == 750
+    assert retry.calls.limit == 16  # the call itself has never failed
+
+
+def test_h28_a_request_that_is_given_up_ends_its_call() -> None:
+    function, requests = failing(100, Unavailable("gone"))
+    calls: list[int] = []
+
+    def call() -> str:
+        calls.append(1)
+        return repeated(function)
+
+    with pytest.raises(Unavailable, match="gone"):
+        Retry(max_retries=3).call(call, sleep=Clock().sleep)
+    assert (len(calls), len(requests)) == (1, 4)
+
+
+def test_requests_of_a_long_call_end_with_a_stop() -> None:
+    stopping: list[bool] = []
+    asked: list[int] = []
+
+    def call() -> None:
+        for number in range(100):
+            repeated(partial(asked.append, number))
+            if number == 9:
+                stopping.append(True)
+
+    throttle = Throttle.of(stop=lambda: bool(stopping))
+    with pytest.raises(Stopped):
+        throttle.source.call(call)
+    assert len(asked) == 10
+
+
+def test_without_a_policy_a_request_is_made_once() -> None:
+    function, calls = failing(1, Unavailable("gone"))
+    with pytest.raises(Unavailable):
+        repeated(function)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

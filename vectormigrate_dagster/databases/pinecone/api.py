@@ -37,7 +37,7 @@ _PAYLOAD_BYTES = 4000
 
 @dataclass(frozen=True)
 class IdPage:
-    """A page of ids.
+    """A page of ids, or of names of namespaces.
 
     Args:
         ids: as the server gave them.
@@ -78,15 +78,13 @@ class IndexApi(ABC):
         """The vectors that no record may lack."""
         return frozenset(vector.name for vector in self.vectors if not vector.optional)
 
-    def namespaces(self) -> list[str]:
-        """The names of all namespaces that were ever written to."""
+    def list_namespaces(self, token: str | None) -> IdPage:
+        """List the names of the namespaces that were ever written to."""
         if not self.lists:
-            return list(self.counts())
-        return [
-            described.name or DEFAULT_NAMESPACE
-            for page in self.index.list_namespaces()
-            for described in page.namespaces
-        ]
+            return IdPage(list(self.counts()), None)
+        page = self.index.list_namespaces_paginated(limit=LIST_LIMIT, pagination_token=token)
+        following = page.pagination.next if page.pagination is not None else None
+        return IdPage([described.name or DEFAULT_NAMESPACE for described in page.namespaces], following or None)
 
     def counts(self) -> dict[str, int]:
         """Records of each namespace, as the server counts them some time after they were written."""

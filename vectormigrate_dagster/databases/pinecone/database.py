@@ -35,7 +35,7 @@ from vectormigrate_dagster.databases.pinecone.reading import (
 from vectormigrate_dagster.databases.pinecone.records import Row, batch_of, requests, require_writable, rows_of
 from vectormigrate_dagster.databases.pinecone.schema import creation, read_schema
 from vectormigrate_dagster.databases.pinecone.writes import Unseen, Writes
-from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, NotFound, Unavailable
+from vectormigrate_dagster.errors import DatabaseError, NotFound, Unavailable
 from vectormigrate_dagster.model import Batch, CollectionSchema, IdColumn, IdKind, Split, VectorKind, VectorSchema
 
 _POLL_SECONDS = 1.0
@@ -117,7 +117,7 @@ class Pinecone(PineconeReader):
                 asked, rows = [], {}
 
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
-        """See `Database.fetch`."""
+        """See `Database.fetch`; does not wait for own writes, because a load fetches before it writes each batch."""
         api = self._api()
         possible = self._possible(ids)
         answers = ahead(partial(self._fetch, api, namespace_of(scope)), api.requests(possible))
@@ -125,15 +125,18 @@ class Pinecone(PineconeReader):
         return found(batch_of(rows, scope, api.vectors), ids)
 
     def upsert(self, batch: Batch) -> list[Refusal]:
-        """See `Database.upsert`; a request that is refused is halved until the records at fault stand alone."""
+        """See `Database.upsert`; the server refuses a request as a whole and does not say which record is at fault.
+
+        https://docs.pinecone.io/guides/index-data/upsert-data
+        """
         if len(batch) == 0:
             return []
         require_elements(batch, self.capabilities.elements)
         api = self._api()
         require_writable(batch, api.vectors, str(self.endpoint))
         rows, refusals = rows_of(batch, required=api.required, reserved=api.reserved)
-        for refused in ahead(partial(self._send, api, batch.scope), requests(rows)):
-            refusals += refused
+        for _ in ahead(partial(self._send, api, namespace_of(batch.scope)), requests(rows)):
+            pass
         return refusals
 
     def delete(self, ids: IdColumn, scope: str | None = None) -> None:
@@ -186,15 +189,12 @@ class Pinecone(PineconeReader):
         """
         deadline = time.monotonic() + self.options.visible_s
         for namespace in self._writes.namespaces:
-            unseen = self._writes.take(namespace)
-            try:
-                pause = FIRST_WAIT
-                while not self._sees(namespace, unseen):
-                    self._pause(deadline, "does not show what was written", pause)
-                    pause = min(LONGEST_WAIT, 2 * pause)
-            except BaseException:
-                self._writes.put_back(namespace, unseen)
-                raise
+            # It is forgotten when it was seen, not before: several threads may wait for the same writes.
+            unseen, pause = self._writes.unseen(namespace), FIRST_WAIT
+            while not self._sees(namespace, unseen):
+                self._pause(deadline, "does not show what was written", pause)
+                pause = min(LONGEST_WAIT, 2 * pause)
+            self._writes.seen(namespace, unseen)
 
     def ping(self) -> None:
         """See `Database.ping`."""
@@ -216,21 +216,10 @@ class Pinecone(PineconeReader):
             raise Unavailable(f"{self.endpoint} {what}, and we have waited for as long as the options say")
         self.sleep(seconds)
 
-    def _send(self, api: IndexApi, scope: str | None, rows: Sequence[Row]) -> list[Refusal]:
-        """Write records, halving a request that is refused, because the server does not say which of them are at fault.
-
-        https://docs.pinecone.io/guides/index-data/upsert-data
-        """
-        try:
-            with self._client("write"):
-                position = api.upsert(namespace_of(scope), rows)
-        except InvalidRecord as error:
-            if len(rows) == 1:
-                return [Refusal(rows[0].id, error.reason, scope)]
-            half = len(rows) // 2
-            return [*self._send(api, scope, rows[:half]), *self._send(api, scope, rows[half:])]
-        self._writes.note(namespace_of(scope), position, written=[row.id for row in rows], deleted=[])
-        return []
+    def _send(self, api: IndexApi, namespace: str, rows: Sequence[Row]) -> None:
+        with self._client("write"):
+            position = api.upsert(namespace, rows)
+        self._writes.note(namespace, position, written=[row.id for row in rows], deleted=[])
 
     def _search(
         self, api: IndexApi, namespace: str, field: VectorSchema, k: int, query: npt.NDArray[np.float32]

@@ -93,7 +93,7 @@ def _parquet(path: Path) -> dict[str, pa.Array[Any]]:
 
 def _text(path: Path) -> dict[str, pa.Array[Any]]:
     found: dict[str, list[str]] = defaultdict(list)
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    with path.open(encoding="utf-8-sig", newline="\n") as lines:
         for line in lines:
             value, _, namespace = line.removesuffix("\n").removesuffix("\r").partition("\t")
             if value:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from vectormigrate_dagster.databases.ahead import ahead
 from vectormigrate_dagster.databases.endpoint import Endpoint
+from vectormigrate_dagster.databases.patience import repeated
 from vectormigrate_dagster.databases.pinecone.api import IdPage, IndexApi
 from vectormigrate_dagster.databases.pinecone.capabilities import DEFAULT_NAMESPACE
 from vectormigrate_dagster.databases.pinecone.connection import PineconeConnection
@@ -21,6 +23,8 @@ from vectormigrate_dagster.databases.pinecone.records import Row, batch_of
 from vectormigrate_dagster.databases.splits import cut_at
 from vectormigrate_dagster.errors import DatabaseError, NotFound
 from vectormigrate_dagster.model import Batch, IdKind, Split
+
+T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0
 """Seconds between questions whether something has become visible; doubled from one to the next."""
@@ -35,6 +39,15 @@ class PineconeReader(PineconeConnection):
         super().__init__(endpoint)
         self._id_list: IdList | None = None
 
+    def _asked(self, question: Callable[[], T]) -> T:
+        """The answer to one of the many requests of a call, which is repeated alone if need be."""
+
+        def ask() -> T:
+            with self._client("read"):
+                return question()
+
+        return repeated(ask)
+
     def _listed(self) -> IdList | None:
         """The file of ids, if there is one."""
         if self._id_list is None and self.options.id_list is not None:
@@ -44,8 +57,14 @@ class PineconeReader(PineconeConnection):
     def _namespaces(self, api: IndexApi) -> list[str]:
         if (listed := self._listed()) is not None:
             return listed.namespaces
-        with self._client("read"):
-            return sorted(api.namespaces())
+        names: set[str] = set()
+        token: str | None = None
+        while True:
+            page = self._asked(partial(api.list_namespaces, token))
+            names.update(page.ids)
+            token = page.token
+            if token is None:
+                return sorted(names)
 
     def _count(self, api: IndexApi, namespace: str) -> int:
         if (listed := self._listed()) is not None:
@@ -72,8 +91,7 @@ class PineconeReader(PineconeConnection):
 
     def _believed(self, api: IndexApi, namespace: str) -> int:
         """How many records the server says there are; the number lags behind."""
-        with self._client("read"):
-            return api.counts().get(namespace, 0)
+        return self._asked(api.counts).get(namespace, 0)
 
     def _ids(self, api: IndexApi, namespace: str, after: str | None, last: str | None) -> Iterator[list[str]]:
         """The ids of a range, in pages."""
@@ -91,8 +109,7 @@ class PineconeReader(PineconeConnection):
 
     def _page(self, api: IndexApi, namespace: str, prefix: str, token: str | None) -> IdPage:
         try:
-            with self._client("read"):
-                return api.list_ids(namespace, prefix, token)
+            return self._asked(partial(api.list_ids, namespace, prefix, token))
         except NotFound as error:
             if is_missing_namespace(error):
                 return IdPage([], None)
@@ -100,8 +117,7 @@ class PineconeReader(PineconeConnection):
 
     def _fetch(self, api: IndexApi, namespace: str, ids: Sequence[str]) -> dict[str, Row]:
         try:
-            with self._client("read"):
-                return api.fetch(namespace, ids)
+            return self._asked(partial(api.fetch, namespace, ids))
         except NotFound as error:
             if is_missing_namespace(error):
                 return {}

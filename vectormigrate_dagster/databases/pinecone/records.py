@@ -7,6 +7,7 @@ The client takes lists and writes them with orjson. A float32 is given to it as 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from vectormigrate_dagster.databases.base import Refusal
 from vectormigrate_dagster.databases.columns import dense_column, rows_not_finite, sparse_column
+from vectormigrate_dagster.databases.pinecone.capabilities import SERVER
 from vectormigrate_dagster.errors import InvalidRecord, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,
@@ -55,7 +57,18 @@ class Row:
 
 
 def batch_of(rows: Sequence[Row], scope: str | None, vectors: tuple[VectorSchema, ...]) -> Batch:
-    """A batch of records that were read, in their order. Every number of a payload is a float."""
+    """A batch of records that were read, in their order. Every number of a payload is a float.
+
+    Raises:
+        SchemaMismatch: a record holds a vector that the index's schema does not have, and which would be lost.
+    """
+    names = {vector.name for vector in vectors}
+    for row in rows:
+        if unknown := row.vectors.keys() - names:
+            raise SchemaMismatch(
+                f"record '{row.id}' holds '{min(unknown)}', which the schema of its index does not have; give the "
+                "index's own address under options.host, and it is read by what it says of itself"
+            )
     return Batch(
         ids=IdColumn.of(IdKind.TEXT, [row.id for row in rows]),
         scope=scope,
@@ -71,6 +84,8 @@ def rows_of(batch: Batch, *, required: Collection[str], reserved: Collection[str
         required: vectors that no record may lack.
         reserved: keys that no payload may have.
     """
+    import orjson
+
     columns = {name: _written(column) for name, column in batch.vectors.items()}
     rows: list[Row] = []
     refusals: list[Refusal] = []
@@ -78,11 +93,14 @@ def rows_of(batch: Batch, *, required: Collection[str], reserved: Collection[str
         parts = {name: part for name, column in columns.items() if (part := next(column)) is not None}
         lacks = sorted(set(required) - set(parts))
         text = str(value)
+        if re.fullmatch(SERVER.id_pattern or "", text) is None:
+            refusals.append(Refusal(text, "it is no id of Pinecone's: 1 to 512 ASCII characters", batch.scope))
+            continue
         if lacks:
             refusals.append(Refusal(text, f"it lacks vector '{lacks[0]}', which this index demands", batch.scope))
             continue
         try:
-            size = _payload_bytes(payload, reserved) + _RECORD_BYTES + len(text)
+            size = _payload_bytes(payload, reserved) + _RECORD_BYTES + len(orjson.dumps(text))
         except InvalidRecord as error:
             refusals.append(Refusal(text, error.reason, batch.scope))
             continue

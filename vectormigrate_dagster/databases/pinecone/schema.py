@@ -120,8 +120,8 @@ def read_schema(
         )
     settings = {
         "deployment": described["deployment"],
-        "deletion_protection": described["deletion_protection"],
-        "read_capacity": described.get("read_capacity"),
+        "read_capacity": _read_capacity(described.get("read_capacity") or {}),
+        "deletion_protection": described["deletion_protection"].replace("disabled", "") or None,
         "tags": tags,
     }
     return schema.model_copy(
@@ -137,7 +137,7 @@ def creation(schema: CollectionSchema, *, cloud: str, region: str) -> dict[str, 
     """Arguments of the client's `indexes.create`.
 
     Raises:
-        SchemaMismatch: Pinecone has no such index, or no room for the marker.
+        SchemaMismatch: Pinecone has no such index.
     """
     names = {vector.name for vector in schema.vectors}
     if names & {DENSE_FIELD, SPARSE_FIELD} and names - {DENSE_FIELD, SPARSE_FIELD}:
@@ -153,6 +153,12 @@ def creation(schema: CollectionSchema, *, cloud: str, region: str) -> dict[str, 
         **kept,
         **({"tags": tags} if tags else {}),
     }
+
+
+def _read_capacity(described: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, without how it stands with it; nothing if that is the default."""
+    kept = {key: value for key, value in described.items() if key != "status" and value is not None}
+    return {} if kept == {"mode": "OnDemand"} else kept
 
 
 def _write_vector(vector: VectorSchema, collection: str) -> dict[str, Any]:

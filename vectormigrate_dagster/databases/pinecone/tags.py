@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from vectormigrate_dagster.errors import SchemaMismatch
+_log = logging.getLogger(__name__)
 
 MAX_TAGS = 20
 MAX_VALUE = 120
@@ -26,8 +27,9 @@ def tags_of(marker: Mapping[str, Any] | None, others: Mapping[str, str]) -> dict
         marker: what to keep; None keeps nothing.
         others: tags that it has besides.
 
-    Raises:
-        SchemaMismatch: there is not enough room.
+    Returns:
+        All of them; without the marker, and with a word in the log, where there is not enough room. The records are
+        worth more than the way back, and the plan tells of markers that are long (`Capabilities.max_marker_bytes`).
     """
     if marker is None:
         return dict(others)
@@ -35,10 +37,14 @@ def tags_of(marker: Mapping[str, Any] | None, others: Mapping[str, str]) -> dict
     text = base64.urlsafe_b64encode(packed).decode()
     pieces = [text[start : start + MAX_VALUE] for start in range(0, len(text), MAX_VALUE)]
     if len(pieces) + len(others) > MAX_TAGS:
-        raise SchemaMismatch(
-            f"what a way back needs takes {len(pieces)} tags, and Pinecone has {MAX_TAGS} for an index, of which "
-            f"{len(others)} are used; map fewer vectors and keys under other names"
+        _log.warning(
+            "what a migration back needs takes %s tags, and Pinecone has %s for an index, of which %s are used: it is "
+            "left out, and a migration back has to be told what was renamed",
+            len(pieces),
+            MAX_TAGS,
+            len(others),
         )
+        return dict(others)
     return {**others, **{f"{_PREFIX}{number:02}": piece for number, piece in enumerate(pieces)}}
 
 

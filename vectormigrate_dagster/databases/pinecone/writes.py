@@ -9,9 +9,10 @@ written must be there when they are fetched, those deleted must not.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _REMEMBERED = 20
+"""Requests whose last ids are remembered."""
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Unseen:
 
     Args:
         position: the highest log position of them.
-        written, deleted: ids of the last ones.
+        written, deleted: an id of each of the last ones.
     """
 
     position: int | None = None
@@ -42,8 +43,8 @@ class Writes:
             if position is not None:
                 unseen.position = max(position, unseen.position or position)
             gone, new = set(deleted), set(written)
-            unseen.written = [*(i for i in unseen.written if i not in gone), *written][-_REMEMBERED:]
-            unseen.deleted = [*(i for i in unseen.deleted if i not in new), *deleted][-_REMEMBERED:]
+            unseen.written = [*(i for i in unseen.written if i not in gone), *written[-1:]][-_REMEMBERED:]
+            unseen.deleted = [*(i for i in unseen.deleted if i not in new), *deleted[-1:]][-_REMEMBERED:]
 
     @property
     def namespaces(self) -> list[str]:
@@ -51,13 +52,17 @@ class Writes:
         with self._lock:
             return list(self._unseen)
 
-    def take(self, namespace: str) -> Unseen:
-        """What is remembered of a namespace, which is forgotten with this."""
+    def unseen(self, namespace: str) -> Unseen:
+        """What is remembered of a namespace."""
         with self._lock:
-            return self._unseen.pop(namespace, Unseen())
+            return replace(self._unseen.get(namespace, Unseen()))
 
-    def put_back(self, namespace: str, unseen: Unseen) -> None:
-        """Remember what was taken and not seen; what was noted in between is newer."""
-        newer = self.take(namespace)
-        for each in (unseen, newer):
-            self.note(namespace, each.position, written=each.written, deleted=each.deleted)
+    def seen(self, namespace: str, what: Unseen) -> None:
+        """Forget what was seen; what was noted in between is newer, and stays."""
+        with self._lock:
+            left = self._unseen.pop(namespace, Unseen())
+            position = left.position if left.position is not None and left.position > (what.position or 0) else None
+            written = [value for value in left.written if value not in what.written]
+            deleted = [value for value in left.deleted if value not in what.deleted]
+            if position is not None or written or deleted:
+                self._unseen[namespace] = Unseen(position, written, deleted)
