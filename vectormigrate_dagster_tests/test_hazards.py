@@ -19,6 +19,7 @@ HAZARDS = {
     7: "the last id of a page is taken for the greatest, though the page has no order",
     8: "pages by offset end at a cap of the server",
     9: "a write that is repeated makes a record twice",
+    10: "several scopes that are moved at the same time are mixed up",
     11: "ids change from process to process",
     12: "vectors are altered on the way",
     13: "payload values are rewritten",
