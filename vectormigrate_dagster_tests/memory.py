@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -270,6 +271,10 @@ class MemoryDatabase(Database):
 
     def ping(self) -> None:
         self._call("ping")
+
+    def as_of_now(self) -> AbstractContextManager[None]:
+        self._call("as_of_now")
+        return nullcontext()
 
     def close(self) -> None:
         self.closed = True

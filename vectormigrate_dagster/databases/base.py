@@ -217,6 +217,14 @@ class Database(ABC):
         del scopes
         return nullcontext()
 
+    def as_of_now(self) -> AbstractContextManager[None]:
+        """Let reads within see at least everything that was written before, by whomever, but wait for it only once.
+
+        Some servers take their time to say how far they are, which adds up over many small reads. What is written
+        after its beginning may be seen or not.
+        """
+        return nullcontext()
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections and folders; may be called twice."""
@@ -289,6 +297,10 @@ class Source:
     def ping(self) -> None:
         """See `Database.ping`."""
         self._database.ping()
+
+    def as_of_now(self) -> AbstractContextManager[None]:
+        """See `Database.as_of_now`."""
+        return self._database.as_of_now()
 
     def close(self) -> None:
         """See `Database.close`."""

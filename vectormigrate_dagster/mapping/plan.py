@@ -126,10 +126,11 @@ def make_plan(
             f"collection '{target.endpoint.collection}' in the target holds {target_records:,} records; "
             "set transfer.on_conflict to skip, or name an empty collection"
         )
-    records = source.count() if scopes is None else sum(source.count(scope) for scope in scopes)
-    splits = source.plan_splits(partition_records(records, migration), scopes)
-    before = Before.of(source_schema, migration.mapping)
-    found = profile_source(source, splits, full=profile == "full", before=before)
+    with source.as_of_now():
+        records = source.count() if scopes is None else sum(source.count(scope) for scope in scopes)
+        splits = source.plan_splits(partition_records(records, migration), scopes)
+        before = Before.of(source_schema, migration.mapping)
+        found = profile_source(source, splits, full=profile == "full", before=before)
     mapping, loss = map_schema(
         source_schema,
         source_can,

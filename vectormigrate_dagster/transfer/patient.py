@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from vectormigrate_dagster.databases import Source
@@ -27,6 +28,13 @@ class PatientSource(Source):
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
         """See `Database.scan`; after a failure it goes on behind the last record that was read."""
         return read_split(self._source, split, throttle=self._throttle, after=after, batch_records=batch_records)
+
+    @contextmanager
+    def as_of_now(self) -> Iterator[None]:
+        """See `Database.as_of_now`."""
+        with ExitStack() as within:
+            self._ask(lambda: within.enter_context(self._source.as_of_now()))
+            yield
 
     def _ask(self, call: Callable[[], T]) -> T:
         return self._throttle.source.call(call)

@@ -105,10 +105,11 @@ def validate_split(
     one of which all that was drawn is there and is somebody else's: that alone is no fault of the migration.
     """
     context = _context(source, target, mapper, [split], tolerance, exceptions, throttle)
-    sample = draw_split(context, split, size, seed=seed, last=last)
-    records = RecordCheck(context, sample)
-    records.add_all(sample.parts)
-    result = records.result()
+    with source.as_of_now(), target.as_of_now():
+        sample = draw_split(context, split, size, seed=seed, last=last)
+        records = RecordCheck(context, sample)
+        records.add_all(sample.parts)
+        result = records.result()
     if not sample.parts:
         nothing = f"nothing is promised of {split}: it is empty, or all of its records are refused"
         return result.model_copy(update={"passed": True, "statement": nothing})

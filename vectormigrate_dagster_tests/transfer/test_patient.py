@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from vectormigrate_dagster_tests.transfer.conftest import impatient
 SPLIT = Split(kind=IdKind.U64)
 FIRST = IdColumn.of(IdKind.U64, [0, 1])
 
+
+def _within(context: AbstractContextManager[None]) -> bool:
+    with context:
+        return True
+
+
 CALLS: dict[str, Callable[[Source], Any]] = {
     "probe": lambda source: source.probe(),
     "describe": lambda source: source.describe(),
@@ -27,6 +34,7 @@ CALLS: dict[str, Callable[[Source], Any]] = {
     "plan_splits": lambda source: source.plan_splits(10),
     "scan": lambda source: [key for batch in source.scan(SPLIT, batch_records=10) for key in batch.ids.to_pylist()],
     "fetch": lambda source: source.fetch(FIRST).batch.ids.to_pylist(),
+    "as_of_now": lambda source: _within(source.as_of_now()),
     "search": lambda source: [ids.to_pylist() for ids in source.search(np.ones((1, 4), np.float32), 3).ids],
 }
 

@@ -49,6 +49,8 @@ class MilvusConnection(MilvusErrors):
     _schema_read: CollectionSchema | None = None
     _partitions: frozenset[str] = frozenset({DEFAULT_PARTITION})
     _wire: Wire | None = None
+    _now: int | None = None
+    """The time of the server's clock that reads wait for instead of their own, within `as_of_now`."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -89,6 +91,15 @@ class MilvusConnection(MilvusErrors):
             yield
         finally:
             self._put_back()
+
+    @contextmanager
+    def as_of_now(self) -> Iterator[None]:
+        """See `Database.as_of_now`: a read that waits for a time that has passed does not wait."""
+        outer, self._now = self._now, self._server_time()
+        try:
+            yield
+        finally:
+            self._now = outer
 
     @contextmanager
     def _reading(self, scope: str | None) -> Iterator[Any]:
@@ -144,6 +155,7 @@ class MilvusConnection(MilvusErrors):
         self, filter: str, scope: str | None, fields: list[str], guarantee: int | None = None, **params: Any
     ) -> Any:
         """What a server replies: everything that was written up to `guarantee` of its clock, or up to now."""
+        guarantee = guarantee or self._now
         with self._reading(scope), self._translated("read"):
             return self._server.query(self._name, filter, fields=fields, partition=scope, guarantee=guarantee, **params)
 
@@ -206,8 +218,9 @@ class MilvusConnection(MilvusErrors):
         return int(self._column("count(*)", filter, scope)[0])
 
     def _server_time(self) -> int | None:
-        if self.endpoint.embedded:
-            return None
+        """What a read has to wait for to see everything that was written before; None where that cannot be said."""
+        if self.endpoint.embedded or self._now is not None:
+            return self._now
         with self._client("read"):
             return self._server.now()
 
