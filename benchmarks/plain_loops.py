@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Any
 
 PAGE = 1000
 
@@ -32,14 +33,9 @@ def milvus(source_url: str, source: str, target_url: str, target: str) -> tuple[
 
 def qdrant(source_url: str, source: str, target_url: str, target: str) -> tuple[int, float]:
     """Read by `scroll`, write by `upsert`; over gRPC if the addresses are `URL,GRPC_PORT`."""
-    from qdrant_client import QdrantClient, models  # noqa: PLC0415  # its start counts, and only its own
+    from qdrant_client import models  # noqa: PLC0415  # its start counts, and only its own
 
-    def client(address: str) -> QdrantClient:
-        url, _, port = address.partition(",")
-        key = os.environ.get("QDRANT_API_KEY")
-        return QdrantClient(url=url, grpc_port=int(port or 6334), prefer_grpc=bool(port), api_key=key, timeout=60)
-
-    reader, writer = client(source_url), client(target_url)
+    reader, writer = qdrant_client_of(source_url), qdrant_client_of(target_url)
     moved, offset, began = 0, None, time.perf_counter()
     while True:
         records, offset = reader.scroll(source, limit=PAGE, offset=offset, with_payload=True, with_vectors=True)
@@ -53,10 +49,32 @@ def qdrant(source_url: str, source: str, target_url: str, target: str) -> tuple[
             return moved, time.perf_counter() - began
 
 
+def qdrant_migrate(source_url: str, source: str, target_url: str, target: str) -> tuple[int, float]:
+    """The client's own `migrate`, which makes the target, under the same name and so on another server."""
+    if source != target:
+        raise SystemExit("qdrant_client.migrate cannot rename a collection; name it alike on both servers")
+    reader, writer = qdrant_client_of(source_url), qdrant_client_of(target_url)
+    began = time.perf_counter()
+    reader.migrate(writer, [source], batch_size=PAGE)
+    return writer.count(target, exact=True).count, time.perf_counter() - began
+
+
+def qdrant_client_of(address: str) -> Any:
+    """The official client of `URL`, or over gRPC of `URL,GRPC_PORT`."""
+    from qdrant_client import QdrantClient  # noqa: PLC0415  # its start counts, and only its own
+
+    url, _, port = address.partition(",")
+    key = os.environ.get("QDRANT_API_KEY")
+    return QdrantClient(url=url, grpc_port=int(port or 6334), prefer_grpc=bool(port), api_key=key, timeout=60)
+
+
+LOOPS = {"milvus": milvus, "qdrant": qdrant, "qdrant_client.migrate": qdrant_migrate}
+
+
 def main() -> None:
     """Run one loop and print what it did."""
     name, *addresses = sys.argv[1:]
-    moved, seconds = {"milvus": milvus, "qdrant": qdrant}[name](*addresses)
+    moved, seconds = LOOPS[name](*addresses)
     sys.stdout.write(f"{moved} {seconds}\n")
 
 

@@ -128,7 +128,7 @@ def alternate(folder: Path, sides: Sides, records: int, transfer: Transfer, repe
 
 def run_loop(sides: Sides) -> tuple[float, float]:
     """Seconds of making the target and the whole script, and of the loop in it."""
-    words = [argument for side in (sides.source, sides.target) for argument in (_address(side), side.collection)]
+    words = [argument for side in (sides.source, sides.target) for argument in (address(side), side.collection)]
     began = time.perf_counter()
     make_empty(sides)
     command = [sys.executable, "-m", "benchmarks.plain_loops", sides.source.type, *words]
@@ -208,7 +208,7 @@ def qdrant(_: Path) -> Iterator[Sides]:
         yield Sides("stand-in for Qdrant", end, replace(end, collection=TARGET))
 
 
-def _address(side: Endpoint) -> str:
+def address(side: Endpoint) -> str:
     """An address as `plain_loops` takes it."""
     grpc = side.options.grpc_url if isinstance(side.options, QdrantOptions) else None
     return str(side.url) if grpc is None else f"{side.url},{urlsplit(grpc).port}"
