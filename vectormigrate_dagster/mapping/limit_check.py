@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from vectormigrate_dagster.mapping.column_values import too_long
 from vectormigrate_dagster.mapping.json_field import packed
 from vectormigrate_dagster.mapping.limits import Limits, is_finite
+from vectormigrate_dagster.mapping.plain import is_plain
 from vectormigrate_dagster.mapping.profiler import json_type
 from vectormigrate_dagster.model import Payload
 
@@ -22,8 +23,8 @@ class RefusedPayload(ValueError):
 class LimitCheck:
     """Checks a payload against the database's limits.
 
-    The payload is written as JSON once, in C; only where that text shows something that may be beyond a
-    limit (NaN, a long number, its length) are the values looked at one by one.
+    Most payloads are proven by a look at their values (`plain`). Others are written as JSON once, in C; only where
+    that text shows something that may be beyond a limit (NaN, a long number, its length) are values looked at again.
 
     Args:
         columns: names of declared columns, whose values do not count as undeclared bytes.
@@ -41,9 +42,14 @@ class LimitCheck:
         self._long_number = re.compile(rf"[0-9]{{{digits},}}")
         restricted = limits.list_elements is not None or not limits.empty_lists or limits.key_pattern is not None
         self._restricted = not packs and (restricted or len(limits.types) < _JSON_TYPES)
+        sizes = [size for size in (limits.max_text_bytes, limits.max_payload_bytes) if size is not None]
+        self._max_bytes = min(sizes, default=None)
 
     def check(self, payload: Payload) -> None:
         """Raise `RefusedPayload` if the payload is beyond a limit."""
+        low, high = self._limits.min_int, self._limits.max_int
+        if not self._restricted and is_plain(payload, min_int=low, max_int=high, max_bytes=self._max_bytes):
+            return
         size, text = self._size(payload)
         limits = self._limits
         beyond = limits.max_text_bytes is not None and size > limits.max_text_bytes

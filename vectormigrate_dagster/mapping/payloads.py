@@ -30,6 +30,7 @@ class PayloadMapper:
         self._limits = mapping.limits
         self._json_field = mapping.json_field
         self._kept: dict[str, bool] = {}
+        self._kept_keys: set[tuple[str, ...]] = set()
         declared = [field for field in mapping.target_schema.fields if field.declared]
         self._columns = {
             field.name: FieldMapping(source=field.name, target=field.name, column=field) for field in declared
@@ -81,7 +82,12 @@ class PayloadMapper:
 
     def _rename(self, payload: Payload, without: Collection[str]) -> Payload:
         """The payload for a target that has a place for every value."""
-        if not without and all(self._is_kept(key) for key in payload):
+        keys = tuple(payload)
+        if not without and keys in self._kept_keys:
+            return payload
+        if not without and all(self._is_kept(key) for key in keys):
+            if len(self._kept_keys) < _REMEMBERED_KEYS:
+                self._kept_keys.add(keys)
             return payload
         mapped: Payload = {}
         for key, value in self._entries(payload, without):
