@@ -22,6 +22,7 @@ from vectormigrate_dagster.model import (
     Sparse,
     Split,
     VectorColumn,
+    all_finite,
     id_text,
     is_valid,
 )
@@ -139,7 +140,7 @@ def rows_not_finite(batch: Batch) -> list[int]:
     bad = np.zeros(len(batch), dtype=np.bool_)
     for column in batch.vectors.values():
         values = column.values
-        if np.issubdtype(values.dtype, np.integer) or np.isfinite(values).all():
+        if np.issubdtype(values.dtype, np.integer) or all_finite(values):
             continue
         bad |= _rows_with(column, ~np.isfinite(values))
     return [int(row) for row in np.flatnonzero(bad)]

@@ -11,7 +11,7 @@ from vectormigrate_dagster.errors import PlanOutdated
 from vectormigrate_dagster.mapping.convert import widen
 from vectormigrate_dagster.mapping.profiler import norms_are_unit
 from vectormigrate_dagster.mapping.vectors import VectorMapping
-from vectormigrate_dagster.model import Dense, Multi, Packed, Sparse, VectorColumn, is_valid
+from vectormigrate_dagster.model import Dense, Multi, Packed, Sparse, VectorColumn, all_finite, is_valid
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -71,6 +71,8 @@ def _misfits(mapping: VectorMapping, column: VectorColumn) -> Iterator[tuple[_Ma
     if isinstance(column, Packed):
         if mapping.finite and column.values.dtype == np.float16:
             yield ~np.isfinite(column.values).all(axis=1), "holds NaN or infinity"
+        return
+    if not mapping.unit and not mapping.nonzero and all_finite(column.values):
         return
     finite: _Mask = np.atleast_1d(np.isfinite(column.values).all(axis=1))
     owners = np.repeat(np.arange(len(column)), np.diff(column.offsets)) if isinstance(column, Multi) else None

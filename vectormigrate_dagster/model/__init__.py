@@ -15,7 +15,16 @@ from vectormigrate_dagster.model.schema import (
     VectorSchema,
 )
 from vectormigrate_dagster.model.split import Split, tile
-from vectormigrate_dagster.model.vectors import Dense, Element, Multi, Packed, Sparse, VectorColumn, is_valid
+from vectormigrate_dagster.model.vectors import (
+    Dense,
+    Element,
+    Multi,
+    Packed,
+    Sparse,
+    VectorColumn,
+    all_finite,
+    is_valid,
+)
 
 __all__ = [
     "Batch",
@@ -40,6 +49,7 @@ __all__ = [
     "VectorColumn",
     "VectorKind",
     "VectorSchema",
+    "all_finite",
     "id_text",
     "is_valid",
     "tile",

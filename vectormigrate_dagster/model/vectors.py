@@ -177,3 +177,13 @@ def _take_ragged(
     np.cumsum(lengths, out=taken[1:])
     entries = np.repeat(offsets[:-1][rows] - taken[:-1], lengths) + np.arange(taken[-1], dtype=np.int64)
     return taken, entries
+
+
+def all_finite(values: npt.NDArray[Any]) -> bool:
+    """Whether no number is NaN or infinite, without an array of answers in between.
+
+    NaN and infinity stay in every sum. A sum of float16, or of large numbers, may be infinite without one.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        at_once = values.sum(dtype=np.float32 if values.dtype.itemsize < 4 else None)
+    return bool(np.isfinite(at_once) or np.isfinite(values).all())
