@@ -13,7 +13,7 @@ from vectormigrate_dagster.errors import ValidationFailed
 from vectormigrate_dagster.model import Batch, Split, id_text
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
 from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
-from vectormigrate_dagster.transfer.heap import keep_heap_small
+from vectormigrate_dagster.transfer.heap import keep_heap_small, look_for_cycles_seldom
 from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.rate import SLICE_SECONDS
@@ -119,6 +119,7 @@ def transfer_split(
         VectorMigrateError: anything else that a database, the mapping or a disk said; resumable.
     """
     keep_heap_small()
+    look_for_cycles_seldom()
     guard, throttle = guard or NoGuard(), throttle or Throttle.of(batch_records=settings.batch_records)
     budget = Budget(pages=settings.max_pages, bytes=settings.max_bytes)
     ends = Interrupt()
