@@ -146,7 +146,9 @@ def milvus(records: Records, *, columns: bool) -> tuple[Any, dict[str, str]]:
             return milvus_pb2.DescribeCollectionResponse(status=fine, schema=schema, collection_name=COLLECTION)
 
         def DescribeIndex(self, *_: Any) -> Any:  # noqa: N802
-            params = [common_pb2.KeyValuePair(key=k, value=v) for k, v in (("index_type", "FLAT"), ("metric_type", "L2"))]
+            params = [
+                common_pb2.KeyValuePair(key=k, value=v) for k, v in (("index_type", "FLAT"), ("metric_type", "L2"))
+            ]
             index = milvus_pb2.IndexDescription(index_name="embedding", field_name="embedding", params=params)
             return milvus_pb2.DescribeIndexResponse(status=fine, index_descriptions=[index])
 
@@ -167,7 +169,9 @@ def milvus_schema(records: Records, *, columns: bool) -> Any:
     from pymilvus.grpc_gen import common_pb2, schema_pb2  # noqa: PLC0415
 
     def field(name: str, type: DataType, **params: Any) -> Any:
-        pairs = [common_pb2.KeyValuePair(key=key, value=str(value)) for key, value in params.items() if key != "element"]
+        pairs = [
+            common_pb2.KeyValuePair(key=key, value=str(value)) for key, value in params.items() if key != "element"
+        ]
         element = params.get("element", DataType.NONE)
         return schema_pb2.FieldSchema(name=name, data_type=type, type_params=pairs, element_type=element)
 
@@ -204,13 +208,13 @@ def milvus_page(records: Records, start: int, limit: int, *, columns: bool) -> b
         meta = reply.fields_data.add(field_name="$meta", type=DataType.JSON, is_dynamic=True)
         meta.scalars.json_data.data.extend(json.dumps(each, separators=(",", ":")).encode() for each in payloads)
         return reply.SerializeToString()
-    for name, type, kind in (
+    for name, data_type, kind in (
         ("title", DataType.VARCHAR, "string_data"),
         ("count", DataType.INT64, "long_data"),
         ("price", DataType.DOUBLE, "double_data"),
         ("sold", DataType.BOOL, "bool_data"),
     ):
-        column = reply.fields_data.add(field_name=name, type=type)
+        column = reply.fields_data.add(field_name=name, type=data_type)
         getattr(column.scalars, kind).data.extend(each[name] for each in payloads)
     tags = reply.fields_data.add(field_name="tags", type=DataType.ARRAY)
     tags.scalars.array_data.element_type = DataType.VARCHAR

@@ -4,9 +4,9 @@
     python -m benchmarks.client --json client.json
 
 Records with five payload fields (a text, an integer, a float, a truth value, a list of texts) go from a collection into
-itself, through `scan`, the mapping that a plan would make, `upsert` and the pipeline between them. The server is a child
-process that answers with pages it has encoded before and acknowledges at once (`benchmarks.at_once`), and only the CPU
-time of this process counts (`getrusage`).
+itself, through `scan`, the mapping that a plan would make, `upsert` and the pipeline between them. The server is a
+child process that answers with pages it has encoded before and acknowledges at once (`benchmarks.at_once`), and only
+the CPU time of this process counts (`getrusage`).
 
 The shares are CPU time of the threads that do the work, taken in the same run; what a stage calls and has a row of its
 own is not counted twice. "rest" is what is left of the process' time: the pipeline and gRPC's own threads.
@@ -34,17 +34,17 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.at_once import COLLECTION
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster.databases.qdrant.database import Qdrant
 from vectormigrate_dagster.mapping.profiler import Profiler
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.mapping.schema import map_schema
 from vectormigrate_dagster.model import CollectionSchema, IdSchema, Metric, Split, VectorSchema
 from vectormigrate_dagster.transfer.pipeline import transfer_split
-
-from benchmarks.at_once import COLLECTION
 
 PROFILED = 1000
 """Records that the mapping is made from."""
@@ -98,13 +98,20 @@ def measure(kind: str, endpoint: Endpoint, records: int, dim: int, repeat: int) 
         target.probe()
         if endpoint.type == "qdrant":
             vector = VectorSchema(name="embedding", dim=dim, metric=Metric.EUCLIDEAN)
-            target.create(CollectionSchema(name=COLLECTION, ids=IdSchema(kinds=target.capabilities.id_kinds), vectors=(vector,)))
+            target.create(
+                CollectionSchema(name=COLLECTION, ids=IdSchema(kinds=target.capabilities.id_kinds), vectors=(vector,))
+            )
         described = source.describe()
         split = Split(kind=described.ids.kinds[0])
         profiler = Profiler()
         profiler.add(next(iter(source.scan(split, batch_records=PROFILED))))
         mapping, _ = map_schema(
-            described, source.capabilities, target.capabilities, MappingConfig(), profiler.profile(), collection=COLLECTION
+            described,
+            source.capabilities,
+            target.capabilities,
+            MappingConfig(),
+            profiler.profile(),
+            collection=COLLECTION,
         )
         mapper = RecordMapper(mapping)
         for number in range(repeat + 1):
@@ -189,7 +196,22 @@ def _timed(function: Callable[..., Any], stage: str, spent: Stages, running: Any
 
 def functions(kind: str) -> list[tuple[Any, str, str]]:
     """Who does what: owner, name of a function, stage."""
-    return [(RecordMapper, "map", "map")]
+    mapping = (RecordMapper, "map", "map")
+    if kind == "qdrant":
+        from vectormigrate_dagster.databases.qdrant import grpc, point_reading, point_writing  # noqa: PLC0415
+
+        return [
+            mapping,
+            (grpc, "scroll", "receive"),
+            (grpc, "points_of", "decode"),
+            (point_reading, "_payloads", "payload decode"),
+            (grpc, "batch_of", "decode"),
+            (point_writing, "rows_not_finite", "check"),
+            (point_writing, "_payloads", "payload encode"),
+            (Qdrant, "upsert", "encode"),
+            (grpc, "upsert", "send"),
+        ]
+    return [mapping]
 
 
 if __name__ == "__main__":

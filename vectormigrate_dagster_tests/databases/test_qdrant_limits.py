@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc
+from qdrant_client.conversions.conversion import grpc_to_payload
 
 from vectormigrate_dagster.databases import Database, capabilities_of, open_source, open_target
 from vectormigrate_dagster.databases.base import Source
+from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
 from vectormigrate_dagster.databases.qdrant import limits as limits_of_requests
-from vectormigrate_dagster.errors import InvalidRecord, Throttled, Unavailable
-from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind, Split
+from vectormigrate_dagster.databases.qdrant import point_writing
+from vectormigrate_dagster.errors import (
+    InvalidRecord,
+    Throttled,
+    Unavailable,
+)
+from vectormigrate_dagster.model import (
+    Batch,
+    Dense,
+    IdColumn,
+    IdKind,
+    Split,
+)
 from vectormigrate_dagster.transfer import Settings as TransferSettings
 from vectormigrate_dagster.transfer import transfer_split
 from vectormigrate_dagster_tests.databases.qdrant_support import endpoint, ids_of, plain, schema
@@ -51,22 +65,27 @@ def test_limits_that_are_set_during_the_load_are_noticed(faulty: Database) -> No
     assert [len(batch) for batch in rest] == [3, 3, 3, 1]
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.booleans())
-def test_requests_are_bounded_and_lose_nothing(lengths: list[int], text: bool) -> None:
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(1, 30))
+def test_requests_are_bounded_and_lose_nothing(lengths: list[int], most: int) -> None:
     payloads = [{"t": "é" * length} for length in lengths]
-    batch = Batch(
-        IdColumn.of(IdKind.U64, range(len(lengths))),
-        None,
-        {"": Dense(np.ones((len(lengths), 3), np.float32))},
-        payloads,
-    )
-    limits = limits_of_requests.Limits.of(schema(), capabilities_of("qdrant"))
+    vectors = np.arange(3 * len(lengths), dtype=np.float32).reshape(-1, 3)
+    batch = Batch(IdColumn.of(IdKind.U64, range(len(lengths))), None, {"": Dense(vectors)}, payloads)
+    limits = replace(limits_of_requests.Limits.of(schema(), capabilities_of("qdrant")), batch=most)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits_of_requests, "REQUEST_BYTES", 500)
-        sent = list(limits_of_requests.requests(batch, limits, text=text))
+        patch.setattr(point_writing, "REQUEST_BYTES", 500)
+        sent = list(limits_of_requests.pieces_of(batch, limits))
+        frames = [b"".join(points) for points in point_writing.requests(batch, limits, "here")]
     assert [value for piece in sent for value in piece.ids.to_pylist()] == list(range(len(lengths)))
     assert [row for piece in sent for row in piece.payloads] == payloads
-    assert all(len(piece) == 1 or sum(limits_of_requests._record_bytes(piece, text=text)) <= 500 for piece in sent)
+    assert all(len(piece) == 1 or sum(limits_of_requests._record_bytes(piece)) <= 500 for piece in sent)
+    requests = [grpc.UpsertPoints.FromString(frame) for frame in frames]
+    points = [point for request in requests for point in request.points]
+    assert [point.id.num for point in points] == list(range(len(lengths)))
+    assert [grpc_to_payload(point.payload) for point in points] == payloads
+    assert [list(point.vectors.vectors.vectors[""].dense.data) for point in points] == vectors.tolist()
+    assert all(len(request.points) == 1 or len(frame) <= 500 for request, frame in zip(requests, frames, strict=True))
+    assert max(*map(len, sent), *(len(request.points) for request in requests)) <= most
 
 
 def test_a_batch_above_the_request_limit_is_sent_in_pieces(transport: str) -> None:
@@ -139,11 +158,8 @@ def test_h19_a_status_that_the_client_cannot_name_is_no_acknowledgement(
     if transport != "grpc":
         pytest.skip("statuses are numbers over gRPC")
     faulty.upsert(plain([1]))  # connects
-    with faulty._client("read") as client:
-        answer = grpc.PointsOperationResponse(result=grpc.UpdateResult(status=status))
-        for stub in client._client._grpc_points_client_pool:
-            for method in ("Upsert", "Delete"):
-                monkeypatch.setattr(stub, method, lambda *_args, **_settings: answer)
+    answer = grpc.PointsOperationResponse(result=grpc.UpdateResult(status=status)).SerializeToString()
+    monkeypatch.setattr(qdrant_grpc, "_call", lambda *_: answer)
     for write in (partial(faulty.upsert, plain([1])), partial(faulty.delete, IdColumn.of(IdKind.U64, [1]))):
         with pytest.raises(Unavailable, match=f"status '{status}'"):
             write()

@@ -7,7 +7,7 @@ need not exist: https://qdrant.tech/documentation/concepts/points/#scroll-points
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
@@ -24,7 +24,7 @@ from vectormigrate_dagster.databases.qdrant import errors, grpc, records
 from vectormigrate_dagster.databases.qdrant.capabilities import LISTS_SHARD_KEYS, METADATA
 from vectormigrate_dagster.databases.qdrant.connection import QdrantConnection
 from vectormigrate_dagster.databases.qdrant.folder import large_folder_is_no_news, vectors_kept
-from vectormigrate_dagster.databases.qdrant.limits import Limits, requests, require_storable
+from vectormigrate_dagster.databases.qdrant.limits import Limits
 from vectormigrate_dagster.databases.qdrant.plan import plan_scope
 from vectormigrate_dagster.databases.qdrant.records import belongs, check_order, first_after, id_column, id_of
 from vectormigrate_dagster.databases.qdrant.schema import creation, later, payload_index, read_schema
@@ -127,7 +127,7 @@ class Qdrant(QdrantConnection):
             page = self._page(split, start, size)
             # Before records of other splits go: one of them in the wrong place would end this scan too early.
             check_order(page.ids, start, str(self.endpoint))
-            inside = [point for value, point in zip(page.ids, page.points, strict=True) if belongs(value, split)]
+            inside = _inside(page, split)
             complete = page.more and len(inside) == len(page.ids)
             if inside:
                 batch = self._wire.batch_of(inside, split.kind, split.scope, vectors)
@@ -150,12 +150,13 @@ class Qdrant(QdrantConnection):
         if len(batch) == 0:
             return []
         require_elements(batch, self.capabilities.elements)
+        requests: Iterable[Any] = [batch]
         if not self.endpoint.embedded:
-            require_storable(batch, str(self.endpoint), text=self._speaks_json)
+            requests = self._wire.requests(batch, self._limits(), str(self.endpoint))
             self._ensure(batch.scope)
-        for piece in [batch] if self.endpoint.embedded else requests(batch, self._limits(), text=self._speaks_json):
+        for request in requests:
             with self._client("write") as client, large_folder_is_no_news():
-                status = self._wire.upsert(client, self._name, piece, key=shard_key_of(batch.scope))
+                status = self._wire.upsert(client, self._name, request, key=shard_key_of(batch.scope))
             self._require_applied(status)
         return []
 
@@ -299,3 +300,10 @@ class Qdrant(QdrantConnection):
         if errors.is_strict(translated):
             self._limits_read = None  # it was set since we read it
         return translated
+
+
+def _inside(page: records.Page, split: Split) -> list[Any]:
+    """The points of a page in ascending order that belong to a split: all of them if the first and the last do."""
+    if page.ids and belongs(page.ids[0], split) and belongs(page.ids[-1], split):
+        return page.points
+    return [point for value, point in zip(page.ids, page.points, strict=True) if belongs(value, split)]

@@ -1,106 +1,62 @@
-"""Qdrant's points as columns, and back, in the form of the client's gRPC messages.
+"""Qdrant's points over gRPC: the same functions as in `records`.
 
-The same functions as in `records`. Vectors go from arrays into messages and back as bytes, see `protobuf`.
+Records go through `point_reading` and `point_writing`, in frames that the client neither parses nor makes; its channel
+carries them, with its key and its limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
-
-from vectormigrate_dagster.databases.columns import (
-    array_rows,
-    dense_column,
-    multi_column,
-    packed_column,
-    sparse_column,
-    sparse_rows,
-)
-from vectormigrate_dagster.databases.protobuf import floats_of, set_floats
+from vectormigrate_dagster.databases.protobuf import readable
+from vectormigrate_dagster.databases.qdrant.point_reading import Point, batch_of, points_of
+from vectormigrate_dagster.databases.qdrant.point_writing import Points, requests
 from vectormigrate_dagster.databases.qdrant.records import Page, id_of, point_id
 from vectormigrate_dagster.databases.qdrant.scopes import ShardKey
 from vectormigrate_dagster.errors import Unavailable
-from vectormigrate_dagster.model import (
-    Batch,
-    Element,
-    Id,
-    IdColumn,
-    IdKind,
-    Multi,
-    Sparse,
-    VectorColumn,
-    VectorKind,
-    VectorSchema,
-    id_text,
-)
+from vectormigrate_dagster.model import Id, IdColumn, id_text
 
-_UNSIGNED = (2.0**63, 2.0**64)
-"""Least and largest double that an integer from 2^63 to 2^64 - 1 may have become."""
-
-
-@dataclass(frozen=True)
-class _Point:
-    """A record as it was read: its message, and its payload in Python's terms."""
-
-    message: Any
-    payload: dict[str, Any]
+__all__ = ["batch_of", "delete", "requests", "retrieve", "scroll", "upsert"]
 
 
 def scroll(client: Any, collection: str, *, start: Id, limit: int, key: ShardKey | None) -> Page:
     """Read a page of records that begins with `start`, or with the first id after it."""
     from qdrant_client import grpc
 
-    answer = client.grpc_points.Scroll(
-        grpc.ScrollPoints(
-            collection_name=collection,
-            offset=_point_id(start),
-            limit=limit,
-            with_payload=grpc.WithPayloadSelector(enable=True),
-            with_vectors=grpc.WithVectorsSelector(enable=True),
-            shard_key_selector=_selector(key),
-        ),
-        timeout=_timeout(client),
+    request = grpc.ScrollPoints(
+        collection_name=collection,
+        offset=_point_id(start),
+        limit=limit,
+        with_payload=grpc.WithPayloadSelector(enable=True),
+        with_vectors=grpc.WithVectorsSelector(enable=True),
+        shard_key_selector=_selector(key),
     )
-    points = _points(client, collection, answer.result, key)
-    return Page([_id(point.id) for point in answer.result], points, answer.HasField("next_page_offset"))
+    points, more = points_of(_call(client, "Scroll", request.SerializeToString()), "ScrollResponse")
+    return Page([point.id for point in points], _exact(client, collection, points, key), more)
 
 
-def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | None) -> list[_Point]:
+def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | None) -> list[Point]:
     """Read records by id."""
     from qdrant_client import grpc
 
-    answer = client.grpc_points.Get(
-        grpc.GetPoints(
-            collection_name=collection,
-            ids=[_point_id(value) for value in ids.to_pylist()],
-            with_payload=grpc.WithPayloadSelector(enable=True),
-            with_vectors=grpc.WithVectorsSelector(enable=True),
-            shard_key_selector=_selector(key),
-        ),
-        timeout=_timeout(client),
+    request = grpc.GetPoints(
+        collection_name=collection,
+        ids=[_point_id(value) for value in ids.to_pylist()],
+        with_payload=grpc.WithPayloadSelector(enable=True),
+        with_vectors=grpc.WithVectorsSelector(enable=True),
+        shard_key_selector=_selector(key),
     )
-    return _points(client, collection, answer.result, key)
+    points, _ = points_of(_call(client, "Get", request.SerializeToString()), "GetResponse")
+    return _exact(client, collection, points, key)
 
 
-def upsert(client: Any, collection: str, batch: Batch, *, key: ShardKey | None) -> str:
+def upsert(client: Any, collection: str, points: Points, *, key: ShardKey | None) -> str:
     """Write records and wait; return the status of the update."""
     from qdrant_client import grpc
-    from qdrant_client.conversions.conversion import RestToGrpc
 
     request = grpc.UpsertPoints(collection_name=collection, wait=True, shard_key_selector=_selector(key))
-    columns = {name: _writers(column) for name, column in batch.vectors.items()}
-    for value, payload in zip(batch.ids.to_pylist(), batch.payloads, strict=True):
-        point = request.points.add(id=_point_id(value), payload=RestToGrpc.convert_payload(payload))
-        vectors = point.vectors.vectors.vectors
-        for name, writers in columns.items():
-            if (write := next(writers)) is not None:
-                write(vectors[name])
-        point.vectors.vectors.SetInParent()  # a record may lack all of them
-    return _status(client.grpc_points.Upsert(request, timeout=_timeout(client)))
+    # Fields of a message may come in any order: https://protobuf.dev/programming-guides/encoding/#order
+    return _status(_call(client, "Upsert", b"".join((request.SerializeToString(), *points))))
 
 
 def delete(client: Any, collection: str, ids: IdColumn, *, key: ShardKey | None) -> str:
@@ -114,43 +70,29 @@ def delete(client: Any, collection: str, ids: IdColumn, *, key: ShardKey | None)
         points=grpc.PointsSelector(points=named),
         shard_key_selector=_selector(key),
     )
-    return _status(client.grpc_points.Delete(request, timeout=_timeout(client)))
+    return _status(_call(client, "Delete", request.SerializeToString()))
 
 
-def batch_of(points: Sequence[_Point], kind: IdKind, scope: str | None, vectors: tuple[VectorSchema, ...]) -> Batch:
-    """Records that were read here, which are all of `kind`."""
-    return Batch(
-        ids=IdColumn.of(kind, [_id(point.message.id) for point in points]),
-        scope=scope,
-        vectors={v.name: _column(v, [_vector(point.message, v.name) for point in points]) for v in vectors},
-        payloads=[point.payload for point in points],
-    )
+def _call(client: Any, method: str, request: bytes) -> bytes:
+    """Call a method of the service `Points`, octets in and octets out, through the client's own channel."""
+    remote = client._client
+    remote._init_grpc_channel()
+    channel = remote._grpc_channel_pool[remote._next_grpc_client()]
+    answer: bytes = channel.unary_unary(f"/qdrant.Points/{method}")(request, timeout=_timeout(client))
+    return answer
 
 
-def _points(client: Any, collection: str, messages: Sequence[Any], key: ShardKey | None) -> list[_Point]:
-    """The records of an answer, each with the payload that the collection holds.
+def _exact(client: Any, collection: str, points: list[Point], key: ShardKey | None) -> list[Point]:
+    """The points, each with the payload that the collection holds.
 
     A message has no integers above 2^63 - 1: the server makes doubles of them (`json_to_proto` in
     lib/api/src/conversions/json.rs). Records with a number that may have been one are read once more, over REST.
     """
-    from qdrant_client.conversions.conversion import grpc_to_payload
-
-    payloads = [grpc_to_payload(message.payload) for message in messages]
-    doubtful = [i for i, payload in enumerate(payloads) if _may_be_rounded(payload)]
-    if doubtful:
-        exact = _exact_payloads(client, collection, [_id(messages[i].id) for i in doubtful], key)
-        for i in doubtful:
-            payloads[i] = exact[_id(messages[i].id)]
-    return [_Point(message, payload) for message, payload in zip(messages, payloads, strict=True)]
-
-
-def _may_be_rounded(value: Any) -> bool:
-    """Whether a payload holds a float that an integer above 2^63 - 1 may have become."""
-    if type(value) is float:
-        return _UNSIGNED[0] <= value <= _UNSIGNED[1]
-    if type(value) is dict:
-        return any(map(_may_be_rounded, value.values()))
-    return type(value) is list and any(map(_may_be_rounded, value))
+    doubtful = [point.id for point in points if point.rounded]
+    if not doubtful:
+        return points
+    exact = _exact_payloads(client, collection, doubtful, key)
+    return [point._replace(payload=exact.get(point.id, point.payload)) for point in points]
 
 
 def _exact_payloads(client: Any, collection: str, ids: list[Id], key: ShardKey | None) -> dict[Id, dict[str, Any]]:
@@ -171,90 +113,13 @@ def _exact_payloads(client: Any, collection: str, ids: list[Id], key: ShardKey |
     return exact
 
 
-def _vector(point: Any, name: str) -> Any:
-    """A record's vector of that name as a message, or None."""
-    which = point.vectors.WhichOneof("vectors_options")
-    if which == "vector":
-        return point.vectors.vector if name == "" else None
-    if which == "vectors" and name in point.vectors.vectors.vectors:
-        return point.vectors.vectors.vectors[name]
-    return None
-
-
-def _column(vector: VectorSchema, messages: list[Any]) -> VectorColumn:
-    dim = vector.dim or 0
-    if vector.kind is VectorKind.SPARSE:
-        return sparse_column([None if message is None else _sparse(message) for message in messages])
-    if vector.kind is VectorKind.MULTI:
-        return multi_column([None if message is None else _multi(message, dim) for message in messages], dim)
-    rows = [None if message is None else _dense(message) for message in messages]
-    if vector.element is Element.FLOAT32:
-        return dense_column(rows, dim)
-    return packed_column(rows, vector.element, dim)
-
-
-# Servers before 1.16 fill the flat fields `data`, `indices` and `vectors_count`, later ones the typed vector.
-
-
-def _dense(message: Any) -> Any:
-    if message.WhichOneof("vector") == "dense":
-        return floats_of(message.dense)
-    return _flat(message)
-
-
-def _sparse(message: Any) -> tuple[Sequence[int], Sequence[float]]:
-    if message.WhichOneof("vector") == "sparse":
-        return message.sparse.indices, message.sparse.values
-    return message.indices.data, message.data
-
-
-def _multi(message: Any, dim: int) -> Any:
-    if message.WhichOneof("vector") == "multi_dense":
-        return np.array([floats_of(row) for row in message.multi_dense.vectors], dtype=np.float32).reshape(-1, dim)
-    return _flat(message).reshape(-1, dim)
-
-
-def _flat(message: Any) -> Any:
-    return np.fromiter(message.data, dtype=np.float32, count=len(message.data))
-
-
-def _writers(column: VectorColumn) -> Iterator[Callable[[Any], None] | None]:
-    """For each record what writes its vector into a `Vector`; None if it has none."""
-    if isinstance(column, Sparse):
-        for entries in sparse_rows(column):
-            yield None if entries is None else partial(_write_sparse, entries)
-        return
-    write = _write_multi if isinstance(column, Multi) else _write_dense
-    for row in array_rows(column):
-        yield None if row is None else partial(write, row)
-
-
-def _write_sparse(entries: tuple[Sequence[int], Sequence[float]], vector: Any) -> None:
-    vector.sparse.indices.extend(entries[0])
-    vector.sparse.values.extend(entries[1])
-    vector.sparse.SetInParent()  # it may be empty
-
-
-def _write_multi(rows: Any, vector: Any) -> None:
-    vector.multi_dense.SetInParent()
-    for row in rows:
-        set_floats(vector.multi_dense.vectors.add(), row)
-
-
-def _write_dense(row: Any, vector: Any) -> None:
-    set_floats(vector.dense, row)
-
-
-def _status(answer: Any) -> str:
+def _status(answer: bytes) -> str:
     """The status of a change, "completed" or its number: servers have statuses that the client cannot name."""
     from qdrant_client import grpc
 
-    status = answer.result.status
+    with readable("what became of a change"):
+        status = grpc.PointsOperationResponse.FromString(answer).result.status
     return "completed" if status == grpc.UpdateStatus.Completed else str(status)
-
-
-def _id(message: Any) -> Id:
-    return id_of(message.uuid if message.WhichOneof("point_id_options") == "uuid" else message.num)
 
 
 def _point_id(value: Id) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,9 @@ class Limits:
         )
 
 
-def requests(batch: Batch, limits: Limits, *, text: bool) -> Iterator[Batch]:
-    """The batch in pieces, each of which fits into one request.
-
-    Args:
-        text: components are written as JSON, not as binary.
-    """
-    ends = np.cumsum(_record_bytes(batch, text=text))
+def pieces_of(batch: Batch, limits: Limits) -> Iterator[Batch]:
+    """The batch in pieces, each of which fits into one request of JSON."""
+    ends = np.cumsum(_record_bytes(batch))
     start = 0
     while start < len(batch):
         before = ends[start - 1] if start else 0
@@ -89,8 +85,8 @@ def requests(batch: Batch, limits: Limits, *, text: bool) -> Iterator[Batch]:
         start = stop
 
 
-def require_storable(batch: Batch, where: str, *, text: bool) -> None:
-    """Refuse records that would be stored as something else, or that cannot be sent.
+def require_storable(batch: Batch, where: str) -> None:
+    """Refuse records that would be stored as something else, or that cannot be sent as JSON.
 
     These are components that are no number, which JSON cannot hold and gRPC would store; and in payloads numbers that
     are none (stored as null), integers that become floats, and text that is no Unicode.
@@ -98,37 +94,44 @@ def require_storable(batch: Batch, where: str, *, text: bool) -> None:
     Args:
         batch: records to write.
         where: what refuses them, for the message.
-        text: they are sent as JSON, which has integers up to 2^64 - 1; gRPC has them up to 2^63 - 1.
 
     Raises:
         InvalidRecord: there are such; it names them.
     """
     reasons = dict.fromkeys(rows_not_finite(batch), "it stores no NaN and no infinite components")
-    largest = 2**64 - 1 if text else 2**63 - 1
     for row, payload in enumerate(batch.payloads):
-        if (reason := _unfit(payload, largest)) is not None:
+        if (reason := _unfit(payload)) is not None:
             reasons.setdefault(row, reason)
+    refuse(batch, reasons, where)
+
+
+def refuse(batch: Batch, reasons: Mapping[int, str], where: str) -> None:
+    """Refuse the batch because of the rows that `reasons` names; do nothing if there are none.
+
+    Raises:
+        InvalidRecord: there are such; it names them.
+    """
     if reasons:
         rows = sorted(reasons)
         ids = [id_text(value) for value in batch.ids.take(np.asarray(rows, dtype=np.int64)).to_pylist()]
         raise InvalidRecord(f"{where} cannot keep id '{ids[0]}': {reasons[rows[0]]}", ids=ids)
 
 
-def _unfit(value: Any, largest: int) -> str | None:
+def _unfit(value: Any) -> str | None:
     """Why a value of a payload would not come back as it is; None if it would."""
     if isinstance(value, str):
         return None if value.isascii() or _is_unicode(value) else "its payload holds half of a surrogate pair"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"its payload holds {value}, which JSON has no number for"
     if isinstance(value, int):
-        fits = -(2**63) <= value <= largest
+        fits = -(2**63) <= value < 2**64
         return None if fits else f"its payload holds {value}, an integer out of the range that can be sent"
     inner: Any = ()
     if isinstance(value, dict):
         inner = (*value, *value.values())
     elif isinstance(value, list):
         inner = value
-    return next((reason for each in inner if (reason := _unfit(each, largest)) is not None), None)
+    return next((reason for each in inner if (reason := _unfit(each)) is not None), None)
 
 
 def _is_unicode(text: str) -> bool:
@@ -139,12 +142,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _record_bytes(batch: Batch, *, text: bool) -> npt.NDArray[np.int64]:
+def _record_bytes(batch: Batch) -> npt.NDArray[np.int64]:
     """About how many bytes each record takes in a request: int64 (n,)."""
     sizes = np.fromiter((len(to_json(row)) for row in batch.payloads), dtype=np.int64, count=len(batch))
     sizes += _RECORD_BYTES
     for column in batch.vectors.values():
-        sizes += _components(column) * (_JSON_BYTES if text else 4)
+        sizes += _components(column) * _JSON_BYTES
     return sizes
 
 

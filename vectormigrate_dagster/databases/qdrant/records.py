@@ -1,11 +1,11 @@
 """Qdrant's points as columns, and back, in the form of the client's models (REST and the embedded mode).
 
-`grpc` has the same functions for gRPC: `scroll`, `retrieve`, `batch_of`, `upsert`, `delete`.
+`grpc` has the same functions for gRPC: `scroll`, `retrieve`, `batch_of`, `requests`, `upsert`, `delete`.
 """
 
 from __future__ import annotations
 
-import itertools
+import operator
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from vectormigrate_dagster.databases.columns import (
     sparse_column,
     sparse_rows,
 )
+from vectormigrate_dagster.databases.qdrant.limits import Limits, pieces_of, require_storable
 from vectormigrate_dagster.databases.qdrant.scopes import ShardKey
 from vectormigrate_dagster.model import (
     Batch,
@@ -73,8 +74,9 @@ def check_order(page: Sequence[Id], start: Id, where: str) -> None:
     Raises:
         BrokenScan: it does not.
     """
-    places = [_place(value) for value in page]
-    if places and (places[0] < _place(start) or any(low >= high for low, high in itertools.pairwise(places))):
+    # Values of one type are compared as they are; both types are seldom on one page.
+    places = page if len(set(map(type, page))) == 1 else [_place(value) for value in page]
+    if page and (_place(page[0]) < _place(start) or any(map(operator.ge, places, places[1:]))):
         raise out_of_order(page[0], f"id '{id_text(start)}'", where)
 
 
@@ -121,6 +123,16 @@ def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | Non
         collection, ids=wanted, with_payload=True, with_vectors=True, shard_key_selector=key
     )
     return points
+
+
+def requests(batch: Batch, limits: Limits, where: str) -> Iterator[Batch]:
+    """The batch in pieces, each of which fits into one request.
+
+    Raises:
+        InvalidRecord: records would be stored as something else, or cannot be sent; it names them.
+    """
+    require_storable(batch, where)
+    return pieces_of(batch, limits)
 
 
 def upsert(client: Any, collection: str, batch: Batch, *, key: ShardKey | None) -> str:
