@@ -10,6 +10,7 @@ from vectormigrate_dagster.mapping.column_values import holds, misfit
 from vectormigrate_dagster.mapping.field_models import FieldMapping
 from vectormigrate_dagster.mapping.limit_check import LimitCheck, RefusedPayload
 from vectormigrate_dagster.mapping.profiler import is_whole
+from vectormigrate_dagster.mapping.quick import quick_check
 from vectormigrate_dagster.mapping.schema import Mapping
 from vectormigrate_dagster.model import FieldSchema, Payload
 
@@ -38,6 +39,7 @@ class PayloadMapper:
         self._columns |= {m.target: m for m in mapping.fields if m.column is not None}
         self._whole = frozenset(m.source for m in mapping.fields if m.whole)
         self._by_key = {m.source: m for m in mapping.fields}
+        self._fits = {name: quick_check(_column(field)) for name, field in self._columns.items()}
         self._check = LimitCheck(mapping.limits, frozenset(self._columns), packs=mapping.json_field is not None)
 
     def map(self, payload: Payload, *, without: Collection[str] = (), added: Payload | None = None) -> Payload:
@@ -153,6 +155,8 @@ class PayloadMapper:
         """Check values of columns, and give those that stand for absent keys what the target will say they hold."""
         filled = payload
         for name, field in self._columns.items():
+            if name in payload and self._fits[name](payload[name]):
+                continue
             column = _column(field)
             if name in payload:
                 reason = _of_json(name, partial(misfit, rounds=field.rounds), column, payload[name])
