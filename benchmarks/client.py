@@ -196,12 +196,10 @@ def _timed(function: Callable[..., Any], stage: str, spent: Stages, running: Any
 
 def functions(kind: str) -> list[tuple[Any, str, str]]:
     """Who does what: owner, name of a function, stage."""
-    mapping = (RecordMapper, "map", "map")
     if kind == "qdrant":
         from vectormigrate_dagster.databases.qdrant import grpc, point_reading, point_writing  # noqa: PLC0415
 
-        return [
-            mapping,
+        database = [
             (grpc, "scroll", "receive"),
             (grpc, "points_of", "decode"),
             (point_reading, "_payloads", "payload decode"),
@@ -211,7 +209,22 @@ def functions(kind: str) -> list[tuple[Any, str, str]]:
             (Qdrant, "upsert", "encode"),
             (grpc, "upsert", "send"),
         ]
-    return [mapping]
+    else:
+        from vectormigrate_dagster.databases.milvus import connection, messages, records, wire  # noqa: PLC0415
+        from vectormigrate_dagster.databases.milvus import database as milvus  # noqa: PLC0415
+
+        database = [
+            (wire.Wire, "query", "receive"),
+            (wire, "reply_of", "decode"),
+            (connection, "batch_of_reply", "decode"),
+            (messages, "_payloads", "payload decode"),
+            (milvus.Milvus, "upsert", "encode"),
+            (milvus, "storable", "check"),
+            (records, "dynamic_texts", "payload encode"),
+            (milvus, "upsert_of", "payload encode"),
+            (wire.Wire, "upsert", "send"),
+        ]
+    return [(RecordMapper, "map", "map"), *database]
 
 
 if __name__ == "__main__":

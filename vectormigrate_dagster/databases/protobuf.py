@@ -19,9 +19,6 @@ from vectormigrate_dagster.errors import DatabaseError
 FLOATS = np.dtype("<f4")
 """Of packed `float` on the wire."""
 
-_FIELD_1 = b"\x0a"
-"""The tag of field 1, length-delimited."""
-
 Fields = Mapping[str, str]
 """Name of a field -> what it holds and its number, in the words of a .proto file: "repeated bytes = 2".
 
@@ -29,25 +26,31 @@ As in proto2 a field that is not repeated knows whether it was there.
 """
 
 
-def messages(package: str, declared: Mapping[str, Fields]) -> dict[str, Any]:
-    """Make message classes by name; each message in its own terms, as a .proto file would say it.
+def messages(package: str, declared: Mapping[str, Fields], official: Any) -> dict[str, Any]:
+    """Make message classes by name.
 
     There is no generated code, which would demand the version of protobuf that it was generated for.
+
+    Args:
+        package: what they belong to.
+        declared: each message as a .proto file would say it. Types with a dot are messages of `official`.
+        official: the descriptor of the file that holds the messages of which these are other views.
     """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf import descriptor_pb2, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto2")
+    file.dependency.append(official.name)
     for name, fields in declared.items():
         message = file.message_type.add(name=name)
         for field_name, words in fields.items():
             *label, kind, _, number = words.split()
             field = message.field.add(name=field_name, number=int(number), label=_LABELS["".join(label)])
-            if kind in declared:
-                field.type, field.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, f".{package}.{kind}"
+            if kind in declared or "." in kind:
+                field.type = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+                field.type_name = f".{kind}" if "." in kind else f".{package}.{kind}"
             else:
                 field.type = descriptor_pb2.FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    made = pool.Add(file) or pool.FindFileByName(file.name)
+    made = official.pool.AddSerializedFile(file.SerializeToString())
     return {name: message_factory.GetMessageClass(made.message_types_by_name[name]) for name in declared}
 
 
@@ -66,7 +69,7 @@ def readable(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (DecodeError, ValueError, IndexError, RecursionError) as error:
+    except (DecodeError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise DatabaseError(
             f"the server's answer cannot be read ({what}): {error}; nothing was taken from it"
         ) from error
@@ -77,12 +80,6 @@ def floats_of(message: Any) -> npt.NDArray[np.float32]:
     count = len(message.data)
     wire = message.SerializeToString()
     return np.frombuffer(wire, dtype=FLOATS, count=count, offset=len(wire) - FLOATS.itemsize * count)
-
-
-def set_floats(message: Any, values: npt.NDArray[np.float32]) -> None:
-    """Make `values`, of any shape, the `data` of a message."""
-    packed = np.ascontiguousarray(values, dtype=FLOATS).tobytes()
-    message.ParseFromString(_FIELD_1 + varint(len(packed)) + packed)
 
 
 def varint(number: int) -> bytes:
@@ -114,3 +111,50 @@ def sized(tag: bytes, size: int) -> bytes:
 def tag(number: int) -> bytes:
     """The tag of a field whose octets are counted (a message, a text, packed numbers)."""
     return varint(number << 3 | 2)
+
+
+def fields_of(octets: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """The fields of the message from `start` to `end`: number, where its tag begins, where its octets begin and end.
+
+    Fields whose octets are not counted (numbers) have number 0.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    at = start
+    while at < end:
+        begins = at
+        key, at = _number(octets, at, end)
+        kind = key & 7
+        if key < 8:
+            raise ValueError("a field has number 0, which there is not")
+        if kind == 2:
+            size, at = _number(octets, at, end)
+        elif kind == 0:
+            size = _number(octets, at, end)[1] - at
+        elif kind in _FIXED:
+            size = _FIXED[kind]
+        else:
+            raise ValueError(f"a field is of kind {kind}, which there is not")
+        if at + size > end:
+            raise ValueError("a field is longer than what it is part of")
+        yield (key >> 3 if kind == 2 else 0), begins, at, at + size
+        at += size
+
+
+_FIXED = {1: 8, 5: 4}
+"""Kind of a field -> its size: https://protobuf.dev/programming-guides/encoding/#structure."""
+
+
+def _number(octets: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number, and the place behind it."""
+    number = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            break
+        octet = octets[at]
+        at += 1
+        number |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return number, at
+    raise ValueError("a number has no end")

@@ -54,16 +54,7 @@ def _misfits(mapping: VectorMapping, column: VectorColumn) -> Iterator[tuple[_Ma
     if mapping.required and not valid.all():
         yield ~valid, "is missing, the target needs it"
     if isinstance(column, Sparse):
-        rows = np.repeat(np.arange(len(column)), np.diff(column.indptr))
-        if mapping.finite:
-            yield _any(rows, ~np.isfinite(column.values), len(column)), "holds NaN or infinity"
-        if mapping.non_negative:
-            yield _any(rows, column.values < 0, len(column)), "holds a weight below zero"
-        lengths = np.diff(column.indptr)
-        if mapping.nonzero:
-            yield valid & (lengths == 0), "has no entry, and the target refuses such a vector"
-        if mapping.max_nonzeros is not None:
-            yield lengths > mapping.max_nonzeros, f"has more than {mapping.max_nonzeros:,} entries"
+        yield from _sparse_misfits(mapping, column, valid)
         return
     if mapping.dim is not None and column.dim != mapping.dim and valid.any():
         yield valid, f"has {column.dim} components, the target expects {mapping.dim}"
@@ -84,6 +75,19 @@ def _misfits(mapping: VectorMapping, column: VectorColumn) -> Iterator[tuple[_Ma
         altered = np.zeros(len(column.values), dtype=np.bool_)
         altered[finite] = ~norms_are_unit(column.values[finite])
         yield _rows(owners, altered, len(column)), "does not have norm 1, and the target would make it so"
+
+
+def _sparse_misfits(mapping: VectorMapping, column: Sparse, valid: _Mask) -> Iterator[tuple[_Mask, str]]:
+    lengths = np.diff(column.indptr)
+    rows = np.repeat(np.arange(len(column)), lengths)
+    if mapping.finite:
+        yield _any(rows, ~np.isfinite(column.values), len(column)), "holds NaN or infinity"
+    if mapping.non_negative:
+        yield _any(rows, column.values < 0, len(column)), "holds a weight below zero"
+    if mapping.nonzero:
+        yield valid & (lengths == 0), "has no entry, and the target refuses such a vector"
+    if mapping.max_nonzeros is not None:
+        yield lengths > mapping.max_nonzeros, f"has more than {mapping.max_nonzeros:,} entries"
 
 
 def _rows(rows: npt.NDArray[np.int64] | None, mask: _Mask, records: int) -> _Mask:

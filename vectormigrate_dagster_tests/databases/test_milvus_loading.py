@@ -17,7 +17,7 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.milvus import loading
 from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.databases.milvus.loading import Loading
-from vectormigrate_dagster.databases.milvus.messages import batch_of_message, column_of_message
+from vectormigrate_dagster.databases.milvus.messages import Reply, batch_of_reply, column_of_message, reply_of
 from vectormigrate_dagster.errors import DatabaseError, Stopped, Unavailable
 from vectormigrate_dagster.model import (
     CollectionSchema,
@@ -100,14 +100,18 @@ def reply(ids: list[int], *, leave_out: str = "") -> milvus_pb2.QueryResults:
     return milvus_pb2.QueryResults(fields_data=[field for field in fields if field.field_name != leave_out])
 
 
+def read(message: milvus_pb2.QueryResults) -> Reply:
+    return reply_of(message.SerializeToString())
+
+
 class Wire:
     """A server's data methods, which answer what the test says."""
 
     def __init__(self, *replies: milvus_pb2.QueryResults) -> None:
         self.replies = list(replies)
 
-    def query(self, *_: Any, **__: Any) -> milvus_pb2.QueryResults:
-        return self.replies.pop(0)
+    def query(self, *_: Any, **__: Any) -> Reply:
+        return read(self.replies.pop(0))
 
     def now(self) -> None:
         return None
@@ -170,8 +174,8 @@ def test_h26_a_collection_that_is_released_again_and_again_is_not_called_empty(m
 def test_fields_that_a_source_has_not_loaded_are_not_lost_in_silence(missing: str) -> None:
     name = "the dynamic field" if missing == "$meta" else f"field '{missing}'"
     with pytest.raises(DatabaseError, match=rf"without {name}, which it has not loaded; .* with all its fields"):
-        batch_of_message(reply([1, 2], leave_out=missing), SCHEMA, None)
-    assert batch_of_message(reply([1, 2]), SCHEMA, None).payloads == [{"price": 1}, {"price": 2}]
+        batch_of_reply(read(reply([1, 2], leave_out=missing)), SCHEMA, None)
+    assert batch_of_reply(read(reply([1, 2])), SCHEMA, None).payloads == [{"price": 1}, {"price": 2}]
 
 
 def test_an_answer_without_fields_is_an_empty_page_and_no_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,8 @@ from pymilvus.grpc_gen import milvus_pb2
 
 from vectormigrate_dagster.databases import Database, Endpoint, open_target
 from vectormigrate_dagster.databases.columns import joined
-from vectormigrate_dagster.databases.milvus.messages import batch_of_message, upsert_of_rows
+from vectormigrate_dagster.databases.milvus.messages import batch_of_reply, reply_of
+from vectormigrate_dagster.databases.milvus.requests import upsert_of
 from vectormigrate_dagster.databases.milvus.wire import grpc_target
 from vectormigrate_dagster.errors import InvalidRecord, SchemaMismatch
 from vectormigrate_dagster.model import (
@@ -227,12 +228,11 @@ def through_a_message(written: VectorColumn, type: str, vector: VectorSchema) ->
         {"name": "v", "type": DataType[type], "params": {}, "nullable": vector.optional},
     ]
     described = {"fields": fields, "enable_dynamic_field": False}
-    rows = [{"key": i} for i in range(3)]
-    request = upsert_of_rows(rows, {"v": written}, collection="c", partition=None, described=described)
-    reply = milvus_pb2.QueryResults.FromString(
-        milvus_pb2.QueryResults(fields_data=request.fields_data).SerializeToString()
-    )
+    sent = Batch(IdColumn.of(IdKind.I64, range(3)), None, {"v": written}, [{}] * 3)
+    octets = b"".join(upsert_of(sent, [], collection="c", partition=None, described=described))
+    request = milvus_pb2.UpsertRequest.FromString(octets)
+    reply = reply_of(milvus_pb2.QueryResults(fields_data=request.fields_data).SerializeToString())
     schema = CollectionSchema(name="c", ids=IDS, vectors=(vector,), dynamic=False)
-    batch = batch_of_message(reply, schema, None)
+    batch = batch_of_reply(reply, schema, None)
     assert batch.ids.to_pylist() == [0, 1, 2]
     return batch.vectors["v"]

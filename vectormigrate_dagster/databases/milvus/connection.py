@@ -12,7 +12,7 @@ from vectormigrate_dagster.databases.milvus.capabilities import EMBEDDED, SERVER
 from vectormigrate_dagster.databases.milvus.errors import MilvusErrors, is_too_large
 from vectormigrate_dagster.databases.milvus.folder import ENGINE, client_of
 from vectormigrate_dagster.databases.milvus.loading import Loading
-from vectormigrate_dagster.databases.milvus.messages import batch_of_message, column_of_message, is_empty
+from vectormigrate_dagster.databases.milvus.messages import Reply, batch_of_reply, column_of_message, is_empty
 from vectormigrate_dagster.databases.milvus.records import batch_of
 from vectormigrate_dagster.databases.milvus.schema import DEFAULT_PARTITION
 from vectormigrate_dagster.databases.milvus.wire import Wire, tls_settings
@@ -151,16 +151,16 @@ class MilvusConnection(MilvusErrors):
             )
         return list(rows)
 
-    def _message(
+    def _reply(
         self, filter: str, scope: str | None, fields: list[str], guarantee: int | None = None, **params: Any
-    ) -> Any:
+    ) -> Reply:
         """What a server replies: everything that was written up to `guarantee` of its clock, or up to now."""
         guarantee = guarantee or self._now
         with self._reading(scope), self._translated("read"):
             return self._server.query(self._name, filter, fields=fields, partition=scope, guarantee=guarantee, **params)
 
-    def _records_message(self, *args: Any, **params: Any) -> Any:
-        """What a server replies to a question for records, as `_message`; "there are none" is proved first.
+    def _records_reply(self, *args: Any, **params: Any) -> Reply:
+        """What a server replies to a question for records, as `_reply`; "there are none" is proved first.
 
         While somebody releases the collection, a server says that there are none, without an error (seen on 2.3.5).
         So it is asked until it says so between two looks at its memory that find all of the collection there.
@@ -170,12 +170,12 @@ class MilvusConnection(MilvusErrors):
         """
         was_loaded = False
         for _ in range(_EMPTY_REPLIES):
-            message = self._message(*args, **params)
-            if not is_empty(message, self._key):
-                return message
+            reply = self._reply(*args, **params)
+            if not is_empty(reply.message, self._key):
+                return reply
             before, was_loaded = was_loaded, self._still_loaded()
             if before and was_loaded:
-                return message
+                return reply
         raise Unavailable(f"{self.endpoint} is released again and again while it is read; let the others wait")
 
     def _still_loaded(self) -> bool:
@@ -189,15 +189,15 @@ class MilvusConnection(MilvusErrors):
         if self.endpoint.embedded:
             return batch_of(self._rows(filter, scope, ["*"], **params), self._schema, scope)
         try:
-            message = self._records_message(filter, scope, ["*"], guarantee, **params)
+            reply = self._records_reply(filter, scope, ["*"], guarantee, **params)
         except DatabaseError as error:
             if is_too_large(error) and size.shrink():
                 return None
             raise
-        if is_empty(message, self._key):
+        if is_empty(reply.message, self._key):
             return self._nothing(scope)
-        batch = batch_of_message(message, self._schema, scope)
-        size.learn(len(batch), message.ByteSize())
+        batch = batch_of_reply(reply, self._schema, scope)
+        size.learn(len(batch), reply.size)
         return batch
 
     def _column(
@@ -207,8 +207,8 @@ class MilvusConnection(MilvusErrors):
         if self.endpoint.embedded:
             return [row[name] for row in self._rows(filter, scope, [name], **params)]
         if name != self._key:
-            return column_of_message(self._message(filter, scope, [name], guarantee, **params), name)
-        message = self._records_message(filter, scope, [name], guarantee, **params)
+            return column_of_message(self._reply(filter, scope, [name], guarantee, **params).message, name)
+        message = self._records_reply(filter, scope, [name], guarantee, **params).message
         return [] if is_empty(message, name) else column_of_message(message, name)
 
     def _nothing(self, scope: str | None) -> Batch:

@@ -17,17 +17,17 @@ from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_s
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined, pieces, require_elements
 from vectormigrate_dagster.databases.milvus.capabilities import require_version, version_of
 from vectormigrate_dagster.databases.milvus.connection import ONCE, MilvusConnection
-from vectormigrate_dagster.databases.milvus.messages import upsert_of_rows
 from vectormigrate_dagster.databases.milvus.quantiles import quantiles
 from vectormigrate_dagster.databases.milvus.records import (
     UNREADABLE,
     among,
     anything,
     between,
-    payload_rows,
     require_fit,
     rows_of,
+    storable,
 )
+from vectormigrate_dagster.databases.milvus.requests import upsert_of
 from vectormigrate_dagster.databases.milvus.schema import creation, read_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, IdKind, ScopeKind, Split, tile
@@ -249,21 +249,18 @@ class Milvus(MilvusConnection):
 
     def _upsert_server(self, batch: Batch) -> list[Refusal]:
         require_fit(batch, self._schema)
-        kept, rows, refusals = payload_rows(
-            batch, self._schema, missing_vectors=not self._is_lite, embedded=self._is_lite
-        )
-        if rows:
-            # An id that was left out by the database (auto_id) cannot be given to it either.
+        fit = storable(batch, self._schema, missing_vectors=not self._is_lite, embedded=self._is_lite)
+        if len(fit.batch):
             with self._client("write"):
-                request = upsert_of_rows(
-                    rows,
-                    kept.vectors,
+                request = upsert_of(
+                    fit.batch,
+                    fit.dynamic,
                     collection=self._name,
                     partition=batch.scope,
                     described=self._described or {},
                 )
-                self._server.upsert(request)
-        return refusals
+                self._server.upsert(b"".join(request))
+        return fit.refusals
 
     def _plan(self, target_records: int, scope: str | None) -> list[Split]:
         total = self.count(scope)

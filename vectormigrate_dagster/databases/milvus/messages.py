@@ -1,19 +1,22 @@
-"""Records between our columns and the messages of a Milvus server.
+"""Records out of the messages of a Milvus server.
 
 A message holds one flat array per field. The client makes a list of floats of every vector; here the array's bytes are
-taken as they came off the wire, and put there as they are.
+taken as they came off the wire. `requests` is the way back.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
-from vectormigrate_dagster.databases.protobuf import floats_of, set_floats
+from vectormigrate_dagster.databases.protobuf import FLOATS, fields_of, floats_of, readable
 from vectormigrate_dagster.errors import DatabaseError
 from vectormigrate_dagster.model import (
     Batch,
@@ -22,41 +25,110 @@ from vectormigrate_dagster.model import (
     Element,
     IdColumn,
     Packed,
+    Payload,
     Sparse,
     VectorColumn,
     VectorSchema,
-    is_valid,
 )
 
-_SPARSE_ENTRY = np.dtype([("index", "<u4"), ("value", "<f4")])
+SPARSE_ENTRY = np.dtype([("index", "<u4"), ("value", "<f4")])
+"""Of a sparse vector's bytes."""
 
-_BYTES = {
+BYTES = {
     Element.BINARY: "binary_vector",
     Element.FLOAT16: "float16_vector",
     Element.BFLOAT16: "bfloat16_vector",
     Element.INT8: "int8_vector",
 }
+"""Element -> the field of `VectorField` that holds its bytes."""
 
 
-def batch_of_message(reply: Any, schema: CollectionSchema, scope: str | None) -> Batch:
-    """The records of a `QueryResults` message in the order in which it has them.
+@dataclass(frozen=True)
+class Reply:
+    """What a server replied to a query.
+
+    Args:
+        message: a `QueryResults`.
+        floats: name of a field -> numbers that are not in the message, as they came off the wire.
+        size: octets of the whole.
+    """
+
+    message: Any
+    floats: Mapping[str, npt.NDArray[np.float32]]
+    size: int
+
+
+def reply_of(octets: bytes) -> Reply:
+    """Read a `QueryResults`, without a copy of dense vectors.
 
     Raises:
-        DatabaseError: part of them is missing.
+        DatabaseError: it cannot be read.
     """
-    key = schema.ids.field or "id"
-    fields = {field.field_name: field for field in reply.fields_data}
-    _require_whole(fields, schema)
-    ids = _values(fields.pop(key))
-    vectors = {vector.name: _vectors(fields.pop(vector.name), vector, len(ids)) for vector in schema.vectors}
-    payloads: list[dict[str, Any]] = [{} for _ in ids]
-    for name, field in fields.items():
-        for payload, value in zip(payloads, _values(field), strict=True):
-            if not field.is_dynamic:
-                payload[name] = value
-            elif value:
-                payload.update(value)
-    return Batch(IdColumn.of(schema.ids.kinds[0], ids), scope, vectors, payloads)
+    from pymilvus.grpc_gen import milvus_pb2, schema_pb2
+
+    number = milvus_pb2.QueryResults.DESCRIPTOR.fields_by_name["fields_data"].number
+    floats: dict[str, npt.NDArray[np.float32]] = {}
+    others: list[Any] = []
+    rest, behind = [], 0
+    with readable("a reply of milvus"):
+        for field, begins, start, end in fields_of(octets, 0, len(octets)):
+            found = _floats(octets, start, end) if field == number else None
+            if found is None:
+                continue
+            rest.append(octets[behind:begins])
+            behind = end
+            data = schema_pb2.FieldData.FromString(found[0])
+            if data.field_name in floats:
+                raise ValueError(f"field '{data.field_name}' is there twice")
+            others.append(data)
+            floats[data.field_name] = found[1]
+        message = milvus_pb2.QueryResults.FromString(b"".join((*rest, octets[behind:])))
+        message.fields_data.extend(others)
+    return Reply(message, floats, len(octets))
+
+
+def _floats(octets: bytes, start: int, end: int) -> tuple[bytes, npt.NDArray[np.float32]] | None:
+    """A `FieldData` without its vectors, and these; None if it has none of float32, or not in the usual form."""
+    from pymilvus.grpc_gen import schema_pb2
+
+    within, cut = (start, end), (start, start)
+    for message, name in (
+        (schema_pb2.FieldData, "vectors"),
+        (schema_pb2.VectorField, "float_vector"),
+        (schema_pb2.FloatArray, "data"),
+    ):
+        number = message.DESCRIPTOR.fields_by_name[name].number
+        counted = [field for field in fields_of(octets, *within) if field[0]]
+        found = [field for field in counted if field[0] == number]
+        if len(found) != 1 or (name != "vectors" and len(counted) != 1):
+            return None
+        if name == "vectors":
+            cut = found[0][1], found[0][3]
+        within = found[0][2:]
+    size = within[1] - within[0]
+    if size % FLOATS.itemsize:
+        return None
+    numbers = np.frombuffer(octets, dtype=FLOATS, count=size // FLOATS.itemsize, offset=within[0])
+    return octets[start : cut[0]] + octets[cut[1] : end], numbers
+
+
+def batch_of_reply(reply: Reply, schema: CollectionSchema, scope: str | None) -> Batch:
+    """The records of a reply in the order in which it has them.
+
+    Raises:
+        DatabaseError: part of them is missing, or cannot be read.
+    """
+    with readable("records of milvus"):
+        key = schema.ids.field or "id"
+        fields = {field.field_name: field for field in reply.message.fields_data}
+        _require_whole(fields, schema)
+        ids = _values(fields.pop(key))
+        vectors = {
+            vector.name: _vectors(fields.pop(vector.name), vector, len(ids), reply.floats.get(vector.name))
+            for vector in schema.vectors
+        }
+        payloads = _payloads(list(fields.values()), len(ids))
+        return Batch(IdColumn.of(schema.ids.kinds[0], ids), scope, vectors, payloads)
 
 
 def column_of_message(reply: Any, name: str) -> list[Any]:
@@ -65,9 +137,10 @@ def column_of_message(reply: Any, name: str) -> list[Any]:
     Raises:
         DatabaseError: the field is not there.
     """
-    for field in reply.fields_data:
-        if field.field_name == name:
-            return _values(field)
+    with readable(f"values of '{name}'"):
+        for field in reply.fields_data:
+            if field.field_name == name:
+                return _values(field)
     raise DatabaseError(f"the server's answer lacks '{name}', which it was asked for; it is no answer to go on from")
 
 
@@ -94,43 +167,26 @@ def _require_whole(fields: Mapping[str, Any], schema: CollectionSchema) -> None:
         )
 
 
-def upsert_of_rows(
-    rows: list[dict[str, Any]],
-    vectors: Mapping[str, VectorColumn],
-    *,
-    collection: str,
-    partition: str | None,
-    described: dict[str, Any],
-) -> Any:
-    """An `UpsertRequest` of ids and payloads in rows, and vectors in columns.
+def _payloads(fields: list[Any], count: int) -> list[Payload]:
+    """One payload per record, out of its columns and of the dynamic field's objects."""
+    columns = {field.field_name: _values(field) for field in fields if not field.is_dynamic}
+    for name, values in columns.items():
+        if len(values) != count:
+            raise ValueError(f"'{name}' has {len(values)} values for {count} records")
+    rows = zip(*columns.values(), strict=True) if columns else itertools.repeat((), count)
+    payloads: list[Payload] = [dict(zip(columns, row, strict=True)) for row in rows]
+    for field in fields:
+        if field.is_dynamic:
+            for payload, keys in zip(payloads, _values(field), strict=True):
+                if keys:
+                    payload.update(_object(keys))
+    return payloads
 
-    Args:
-        rows: id and payload of each record.
-        vectors: one column per vector field, of as many rows.
-        collection: its name.
-        partition: its name; None is the default one, or that of each record's partition key.
-        described: what the client's `describe_collection` said.
 
-    Raises:
-        pymilvus.exceptions.MilvusException: the client finds that a value does not fit its field.
-    """
-    from pymilvus.client.prepare import Prepare
-
-    request = Prepare.row_upsert_param(
-        collection,
-        rows,
-        partition or "",
-        [field for field in described["fields"] if field["name"] not in vectors],
-        enable_dynamic=described["enable_dynamic_field"],
-        schema_timestamp=described.get("update_timestamp", 0),
-    )
-    fields = {field["name"]: field for field in described["fields"]}
-    for name, column in vectors.items():
-        field = request.fields_data.add(type=fields[name]["type"], field_name=name)
-        if fields[name].get("nullable"):
-            field.valid_data.extend(is_valid(column).tolist())
-        _set_vectors(field, column)
-    return request
+def _object(value: Any) -> Payload:
+    if not isinstance(value, dict):
+        raise TypeError(f"the dynamic field holds {type(value).__name__}, and no object")
+    return value
 
 
 def _values(field: Any) -> list[Any]:
@@ -147,14 +203,29 @@ def _scalars(field: Any) -> list[Any]:
         return []
     data = getattr(field, kind).data
     if kind == "json_data":
-        return [json.loads(value) if value else None for value in data]
+        return [_json(value) if value else None for value in data]
     if kind == "array_data":
         return [_scalars(value) for value in data]
     return list(data)
 
 
-def _vectors(field: Any, vector: VectorSchema, count: int) -> VectorColumn:
+def _json(octets: bytes) -> Any:
+    """A value of any size and depth, its numbers as they are written.
+
+    The quick parser keeps integers of any length and every float; it refuses some texts that Python's takes.
+    """
+    try:
+        return from_json(octets)
+    except ValueError:
+        return json.loads(octets)
+
+
+def _vectors(
+    field: Any, vector: VectorSchema, count: int, floats: npt.NDArray[np.float32] | None = None
+) -> VectorColumn:
     valid = np.fromiter(field.valid_data, dtype=np.bool_) if field.valid_data else None
+    if valid is not None and len(valid) != count:
+        raise ValueError(f"'{vector.name}' is said to be there or not {len(valid)} times for {count} records")
     if valid is not None and valid.all():
         valid = None
     message = field.vectors
@@ -162,8 +233,9 @@ def _vectors(field: Any, vector: VectorSchema, count: int) -> VectorColumn:
         return _sparse(message.sparse_float_vector.contents, valid, count)
     dim = vector.dim or message.dim
     if vector.element is Element.FLOAT32:
-        return Dense(_spread(floats_of(message.float_vector).reshape(-1, dim), valid), valid)
-    raw = np.frombuffer(getattr(message, _BYTES[vector.element]), dtype=vector.element.dtype)
+        floats = floats_of(message.float_vector) if floats is None else floats
+        return Dense(_spread(floats.reshape(-1, dim), valid), valid)
+    raw = np.frombuffer(getattr(message, BYTES[vector.element]), dtype=vector.element.dtype)
     return Packed(vector.element, dim, _spread(raw.reshape(-1, vector.element.width(dim)), valid), valid)
 
 
@@ -182,28 +254,7 @@ def _sparse(contents: Sequence[bytes], valid: npt.NDArray[np.bool_] | None, coun
         given = iter(rows)
         rows = [next(given) if there else b"" for there in valid]
     indptr = np.zeros(count + 1, dtype=np.int64)
-    np.cumsum([len(row) // _SPARSE_ENTRY.itemsize for row in rows], out=indptr[1:])
-    entries = np.frombuffer(b"".join(rows), dtype=_SPARSE_ENTRY)
+    np.cumsum([len(row) // SPARSE_ENTRY.itemsize for row in rows], out=indptr[1:])
+    entries = np.frombuffer(b"".join(rows), dtype=SPARSE_ENTRY)
     order = np.lexsort((entries["index"], np.repeat(np.arange(count), np.diff(indptr))))
     return Sparse(indptr, entries["index"][order], entries["value"][order], valid)
-
-
-def _set_vectors(field: Any, column: VectorColumn) -> None:
-    message, valid = field.vectors, is_valid(column)
-    if isinstance(column, Sparse):
-        entries = np.empty(len(column.indices), dtype=_SPARSE_ENTRY)
-        entries["index"], entries["value"] = column.indices, column.values
-        bounds = zip(column.indptr[:-1], column.indptr[1:], valid, strict=True)
-        message.dim = int(column.indices.max(initial=0)) + 1
-        message.sparse_float_vector.dim = message.dim
-        message.sparse_float_vector.contents.extend(
-            entries[start:stop].tobytes() for start, stop, there in bounds if there
-        )
-        return
-    values = column.values if valid.all() else column.values[valid]
-    if isinstance(column, Packed):
-        message.dim = column.dim
-        setattr(message, _BYTES[column.element], values.tobytes())
-    else:
-        message.dim = values.shape[-1]
-        set_floats(message.float_vector, values)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from vectormigrate_dagster.databases.base import Refusal
 from vectormigrate_dagster.databases.columns import array_rows, dense_column, packed_column, sparse_column, sparse_rows
-from vectormigrate_dagster.databases.milvus.values import misfits
+from vectormigrate_dagster.databases.milvus.values import dynamic_texts, misfits
 from vectormigrate_dagster.errors import InvalidRecord
 from vectormigrate_dagster.model import (
     Batch,
@@ -82,21 +86,44 @@ def batch_of(rows: Sequence[dict[str, Any]], schema: CollectionSchema, scope: st
     )
 
 
+@dataclass(frozen=True)
+class Storable:
+    """What a collection can hold of a batch.
+
+    Args:
+        batch: those records.
+        dynamic: what the dynamic field gets of each, as JSON; empty if there is none.
+        refusals: the other records.
+    """
+
+    batch: Batch
+    dynamic: list[str]
+    refusals: list[Refusal]
+
+
 def rows_of(
     batch: Batch, schema: CollectionSchema, *, missing_vectors: bool, embedded: bool
 ) -> tuple[list[dict[str, Any]], list[Refusal]]:
-    """Whole rows for the client, and the records that this collection cannot hold; see `payload_rows`."""
-    kept, rows, refusals = payload_rows(batch, schema, missing_vectors=missing_vectors, embedded=embedded)
-    for name, column in kept.vectors.items():
+    """Whole rows for the client, and the records that this collection cannot hold; see `storable`."""
+    fit = storable(batch, schema, missing_vectors=missing_vectors, embedded=embedded)
+    key = schema.ids.field or "id"
+    json_fields = [field.name for field in schema.fields if field.type is FieldType.JSON]
+    rows = []
+    for value, payload in zip(fit.batch.ids.to_pylist(), fit.batch.payloads, strict=True):
+        row = {key: value if isinstance(value, int) else id_text(value), **payload}
+        for name in json_fields:
+            # The client takes a text for JSON that is already written.
+            if isinstance(row.get(name), str):
+                row[name] = json.dumps(row[name], ensure_ascii=False)
+        rows.append(row)
+    for name, column in fit.batch.vectors.items():
         for row, vector in zip(rows, _vectors(column), strict=True):
             row[name] = vector
-    return rows, refusals
+    return rows, fit.refusals
 
 
-def payload_rows(
-    batch: Batch, schema: CollectionSchema, *, missing_vectors: bool, embedded: bool = False
-) -> tuple[Batch, list[dict[str, Any]], list[Refusal]]:
-    """The records that this collection can hold, their ids and payloads for the client, and the other records.
+def storable(batch: Batch, schema: CollectionSchema, *, missing_vectors: bool, embedded: bool = False) -> Storable:
+    """Find the records that this collection can hold.
 
     Args:
         batch: the records.
@@ -104,30 +131,58 @@ def payload_rows(
         missing_vectors: a vector field that may be null can be left out.
         embedded: it is in a folder of Milvus Lite.
     """
-    key = schema.ids.field or "id"
+    reasons = {} if embedded else _unreadable_ids(batch)
+    for row, reason in itertools.chain(
+        _lacking_vectors(batch, schema, missing_vectors=missing_vectors),
+        _taken_keys(batch, schema),
+        _no_containers(batch, schema) if embedded else (),
+    ):
+        reasons.setdefault(row, reason)
+    nowhere, dynamic = dynamic_texts(batch.payloads, schema)
+    reasons = nowhere | misfits(batch.payloads, schema) | reasons
+    if not reasons:
+        return Storable(batch, dynamic, [])
+    ids = batch.ids.to_pylist()
+    refusals = [Refusal(id_text(ids[row]), reasons[row], batch.scope) for row in sorted(reasons)]
+    kept = [row for row in range(len(batch)) if row not in reasons]
+    return Storable(batch.take(kept), [dynamic[row] for row in kept] if dynamic else [], refusals)
+
+
+Reasons = Iterator[tuple[int, str]]
+"""Rows, and why the collection cannot hold them."""
+
+
+def _unreadable_ids(batch: Batch) -> dict[int, str]:
+    if batch.ids.kind is IdKind.TEXT or UNREADABLE not in (ids := batch.ids.to_pylist()):
+        return {}
+    return {ids.index(UNREADABLE): f"Milvus stores id {UNREADABLE}, and counts it, but never returns it"}
+
+
+def _lacking_vectors(batch: Batch, schema: CollectionSchema, *, missing_vectors: bool) -> Reasons:
     optional = {vector.name for vector in schema.vectors if vector.optional and missing_vectors}
-    needed = {name: is_valid(column) for name, column in batch.vectors.items() if name not in optional}
     absent = [v.name for v in schema.vectors if v.name not in batch.vectors and v.name not in optional]
-    taken = {key, "$meta", *(vector.name for vector in schema.vectors)}
-    json_fields = [field.name for field in schema.fields if field.type is FieldType.JSON]
-    unfit = misfits(batch.payloads, schema)
-    rows, refusals, kept = [], [], []
-    for i, value in enumerate(batch.ids.to_pylist()):
-        payload = dict(batch.payloads[i])
-        lacks = [*absent, *(name for name, valid in needed.items() if not valid[i])]
-        reason = _reason(payload, lacks, taken, json_fields if embedded else ()) or unfit.get(i)
-        if value == UNREADABLE and not embedded:
-            reason = f"Milvus stores id {UNREADABLE}, and counts it, but never returns it"
-        if reason:
-            refusals.append(Refusal(id_text(value), reason, batch.scope))
-            continue
-        for name in json_fields:
-            # The client takes a text for JSON that is already written.
-            if isinstance(payload.get(name), str):
-                payload[name] = json.dumps(payload[name], ensure_ascii=False)
-        rows.append({key: value if isinstance(value, int) else id_text(value), **payload})
-        kept.append(i)
-    return batch.take(kept) if refusals else batch, rows, refusals
+    for name in absent[:1]:
+        for row in range(len(batch)):
+            yield row, f"it lacks vector '{name}', which this collection demands"
+    for name, column in batch.vectors.items():
+        if name not in optional and not (valid := is_valid(column)).all():
+            for row in np.flatnonzero(~valid).tolist():
+                yield row, f"it lacks vector '{name}', which this collection demands"
+
+
+def _taken_keys(batch: Batch, schema: CollectionSchema) -> Reasons:
+    taken = {schema.ids.field or "id", "$meta", *(vector.name for vector in schema.vectors)}
+    for row, payload in enumerate(batch.payloads):
+        if not taken.isdisjoint(payload):
+            name = next(key for key in payload if key in taken)
+            yield row, f"its payload has a key '{name}', which is the name of the id, a vector or a reserved field"
+
+
+def _no_containers(batch: Batch, schema: CollectionSchema) -> Reasons:
+    for name in (field.name for field in schema.fields if field.type is FieldType.JSON):
+        for row, payload in enumerate(batch.payloads):
+            if payload.get(name) is not None and not isinstance(payload[name], dict | list):
+                yield row, f"JSON field '{name}' of embedded Milvus keeps objects and lists, but not {payload[name]!r}"
 
 
 def require_fit(batch: Batch, schema: CollectionSchema) -> None:
@@ -148,18 +203,6 @@ def require_fit(batch: Batch, schema: CollectionSchema) -> None:
             raise InvalidRecord(f"vector field '{name}' takes {field.kind.value} vectors of {field.element.value}")
         if dim is not None and dim != field.dim:
             raise InvalidRecord(f"vector field '{name}' takes {field.dim} dimensions, and these have {dim}")
-
-
-def _reason(payload: dict[str, Any], lacks: Sequence[str], taken: set[str], containers: Sequence[str]) -> str | None:
-    if lacks:
-        return f"it lacks vector '{lacks[0]}', which this collection demands"
-    for name in payload:
-        if name in taken:
-            return f"its payload has a key '{name}', which is the name of the id, a vector or a reserved field"
-    for name in containers:
-        if payload.get(name) is not None and not isinstance(payload[name], dict | list):
-            return f"JSON field '{name}' of embedded Milvus keeps objects and lists, but not {payload[name]!r}"
-    return None
 
 
 def _column(vector: VectorSchema, rows: list[Any]) -> VectorColumn:

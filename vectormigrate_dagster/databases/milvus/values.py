@@ -30,21 +30,82 @@ _ACCEPTED: dict[FieldType, type] = {
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ABSENT = object()
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+
+_ZEROS = str.maketrans("123456789", "000000000")
+_LONG = "0" * 19
+"""Digits of the shortest number that may have more than 64 bits."""
 
 Misfits = dict[int, str]
 """Row -> why its value has no place; empty in the usual case, which costs no Python code per value."""
 
 
 def misfits(payloads: Sequence[Payload], schema: CollectionSchema) -> Misfits:
-    """The records of which a value would not come back as it is; the first reason of each."""
+    """The records of which a value would not come back from its column as it is; the first reason of each."""
     found: Misfits = {}
-    declared = [field for field in schema.fields if field.declared]
-    for field in declared:
-        _merge(found, _column_misfits([payload.get(field.name, _ABSENT) for payload in payloads], field))
-    plain = {field.name for field in declared if field.type is not FieldType.JSON}
-    _merge(found, _json_misfits(payloads, plain))
+    for field in schema.fields:
+        if field.declared:
+            _merge(found, _column_misfits([payload.get(field.name, _ABSENT) for payload in payloads], field))
     return found
+
+
+def dynamic_texts(payloads: Sequence[Payload], schema: CollectionSchema) -> tuple[Misfits, list[str]]:
+    """What becomes of keys that are no columns: the records for which there is no way, and the JSON of each record.
+
+    The JSON is for the dynamic field; there is none where the collection has no such field.
+    """
+    names = {field.name for field in schema.fields if field.declared}
+    if not schema.dynamic:
+        return _strange_keys(payloads, names), []
+    rest = payloads
+    if names:
+        rest = [{key: value for key, value in payload.items() if key not in names} for payload in payloads]
+    return _json_texts(rest)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON.
+
+    Raises:
+        TypeError, ValueError: it has none, or the server would make another number of one of its own.
+    """
+    text = _encode(value)
+    if _LONG in text.translate(_ZEROS):
+        _require_64_bits(value)
+    text.encode()  # half of a surrogate pair has no UTF-8 form
+    return text
+
+
+def _json_texts(values: Sequence[Any]) -> tuple[Misfits, list[str]]:
+    """Each value as JSON, "" for those that have none, with the reason."""
+    texts: list[str] = []
+    found: Misfits = {}
+    for row, value in enumerate(values):
+        try:
+            texts.append(json_text(value))
+        except (TypeError, ValueError, RecursionError) as error:
+            texts.append("")
+            found[row] = f"its payload is not JSON: {error}"
+    return found, texts
+
+
+def _require_64_bits(value: Any) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError(f"{value} has more than 64 bits")
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            _require_64_bits(inner)
+
+
+def _strange_keys(payloads: Sequence[Payload], names: set[str]) -> Misfits:
+    """Of a collection without a dynamic field: keys that have no place."""
+    return {
+        row: f"its payload has a key '{min(payload.keys() - names)}', and the collection has no such field"
+        for row, payload in enumerate(payloads)
+        if not payload.keys() <= names
+    }
 
 
 def _column_misfits(values: list[Any], field: FieldSchema) -> Misfits:
@@ -70,6 +131,8 @@ def _column_misfits(values: list[Any], field: FieldSchema) -> Misfits:
 def _value_misfits(values: list[Any], field: FieldSchema) -> Misfits:
     """Of values that are not null."""
     accepted = _ACCEPTED.get(field.type)
+    if field.type is FieldType.JSON:
+        return _json_misfits(values)
     if accepted is None or not values:
         return {}
     if set(map(type, values)) != {accepted}:
@@ -144,22 +207,9 @@ def _array_misfits(values: list[list[Any]], field: FieldSchema) -> Misfits:
     return found
 
 
-def _json_misfits(payloads: Sequence[Payload], plain: set[str]) -> Misfits:
-    """Of JSON columns and undeclared keys: NaN and infinity, for which JSON has no form."""
-    parts: Sequence[Payload] = payloads
-    if plain:
-        parts = [{key: value for key, value in payload.items() if key not in plain} for payload in payloads]
-    if _json_reason(parts) is None:
-        return {}
-    return {row: reason for row, part in enumerate(parts) if (reason := _json_reason(part)) is not None}
-
-
-def _json_reason(value: Any) -> str | None:
-    try:
-        _encode(value)
-    except (TypeError, ValueError) as error:
-        return f"its payload is not JSON: {error}"
-    return None
+def _json_misfits(values: list[Any]) -> Misfits:
+    """Of a JSON column: NaN and infinity, for which JSON has no form."""
+    return {row: f"is no JSON: {reason}" for row, reason in _json_texts(values)[0].items()}
 
 
 def _merge(found: Misfits, more: Mapping[int, str]) -> None:

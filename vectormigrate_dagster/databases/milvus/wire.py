@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS, Endpoint, MilvusOptions
+from vectormigrate_dagster.databases.milvus.messages import Reply, reply_of
 from vectormigrate_dagster.errors import ConfigurationError
 
 _DEFAULT_PORTS = DEFAULT_PORTS["milvus"]
@@ -24,11 +25,19 @@ class Wire:
     """
 
     def __init__(self, endpoint: Endpoint, options: MilvusOptions) -> None:
-        from pymilvus.grpc_gen import milvus_pb2_grpc
+        from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
         self._timeout = options.timeout_s
         self._channel = _channel(endpoint.url or "", options)
         self._stub = milvus_pb2_grpc.MilvusServiceStub(self._channel)
+        service = "/milvus.proto.milvus.MilvusService"
+        # Records are read out of octets, and written as such.
+        self._query = self._channel.unary_unary(
+            f"{service}/Query", request_serializer=milvus_pb2.QueryRequest.SerializeToString
+        )
+        self._upsert = self._channel.unary_unary(
+            f"{service}/Upsert", response_deserializer=milvus_pb2.MutationResult.FromString
+        )
         self._metadata = [("dbname", options.database)]
         if endpoint.api_key is not None:
             token = base64.b64encode(endpoint.api_key.get_secret_value().encode()).decode()
@@ -69,8 +78,8 @@ class Wire:
         partition: str | None,
         guarantee: int | None = None,
         **params: Any,
-    ) -> Any:
-        """Read: a `QueryResults` message.
+    ) -> Reply:
+        """Read.
 
         Args:
             collection: its name.
@@ -80,6 +89,7 @@ class Wire:
             guarantee: what the server wrote up to this time of its clock is seen; None is all up to now.
             params: `limit`, `offset` and such.
         """
+        from pymilvus.client.utils import check_status
         from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
         request = milvus_pb2.QueryRequest(
@@ -91,7 +101,9 @@ class Wire:
             consistency_level=_STRONG if guarantee is None else _CUSTOMIZED,
             query_params=[common_pb2.KeyValuePair(key=key, value=str(value)) for key, value in params.items()],
         )
-        return self._call(self._stub.Query, request)
+        reply = reply_of(self._query(request, timeout=self._timeout, metadata=self._metadata))
+        check_status(reply.message.status)
+        return reply
 
     def index_failure(self, collection: str, index: str) -> str:
         """Why the server has given up building an index, which the client does not pass on."""
@@ -101,9 +113,9 @@ class Wire:
         described = self._call(self._stub.DescribeIndex, request).index_descriptions
         return "; ".join(one.index_state_fail_reason for one in described)
 
-    def upsert(self, request: Any) -> None:
-        """Carry out an `UpsertRequest`."""
-        self._call(self._stub.Upsert, request)
+    def upsert(self, request: bytes) -> None:
+        """Carry out an `UpsertRequest`, given in octets."""
+        self._call(self._upsert, request)
 
     def close(self) -> None:
         """Close the channel."""

@@ -48,14 +48,28 @@ class Point(NamedTuple):
 
 @cache
 def _messages() -> dict[str, Any]:
+    """Every field that the official messages have, so that a damaged one is not taken for one that is unknown."""
+    from qdrant_client import grpc
+
     return messages(
         "vectormigrate.qdrant",
         {
-            "PointId": {"num": "uint64 = 1", "uuid": "bytes = 2"},
-            "RetrievedPoint": {"id": "PointId = 1", "payload": "repeated bytes = 2", "vectors": "repeated bytes = 4"},
-            "ScrollResponse": {"next_page_offset": "PointId = 1", "result": "repeated RetrievedPoint = 2"},
-            "GetResponse": {"result": "repeated RetrievedPoint = 1"},
+            "RetrievedPoint": {
+                "id": "qdrant.PointId = 1",
+                "payload": "repeated bytes = 2",
+                "vectors": "repeated bytes = 4",
+                "shard_key": "qdrant.ShardKey = 5",
+                "order_value": "qdrant.OrderValue = 6",
+            },
+            "ScrollResponse": {
+                "next_page_offset": "qdrant.PointId = 1",
+                "result": "repeated RetrievedPoint = 2",
+                "time": "double = 3",
+                "usage": "qdrant.Usage = 4",
+            },
+            "GetResponse": {"result": "repeated RetrievedPoint = 1", "time": "double = 2", "usage": "qdrant.Usage = 3"},
         },
+        grpc.ScrollResponse.DESCRIPTOR.file,
     )
 
 
@@ -102,14 +116,12 @@ def _payloads(points: Iterable[Iterable[bytes]]) -> tuple[list[Payload], list[bo
 
 
 def _id(message: Any) -> Id:
-    number, text = message.num, message.uuid
-    if text:
-        if message.HasField("num"):
-            raise ValueError("a point has two ids")
-        return uuid.UUID(text.decode())
-    if not number and not message.HasField("num"):
+    if text := message.uuid:
+        return uuid.UUID(text)
+    number: int = message.num
+    if not number and message.WhichOneof("point_id_options") != "num":
         raise ValueError("a point has no id")
-    return int(number)
+    return number
 
 
 def _only(vectors: Sequence[bytes]) -> bytes:
