@@ -9,6 +9,9 @@ from functools import cache
 _LARGE = 256 * 2**10
 """Bytes from which on a buffer is given back to the system when it is freed."""
 
+_KEPT = 4 * 2**20
+"""Free bytes at the end of a heap that are not given back: the small objects of the next page need them again."""
+
 _ARENAS = 2
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -27,7 +30,7 @@ def keep_heap_small() -> bool:
     if mallopt is None:
         return False
     mapped = mallopt(_M_MMAP_THRESHOLD, _LARGE)
-    trimmed = mallopt(_M_TRIM_THRESHOLD, _LARGE)
+    trimmed = mallopt(_M_TRIM_THRESHOLD, _KEPT)
     few = mallopt(_M_ARENA_MAX, _ARENAS)
     return bool(mapped and trimmed and few)
 
