@@ -219,6 +219,24 @@ def test_nobody_listening_is_unavailable(transport: str) -> None:
             database.ping()
 
 
+def test_records_go_over_rest_where_grpc_is_closed_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with QdrantStandIn() as server:
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            closed = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        where = endpoint(QdrantServer(url=server.url, grpc_url=closed), "grpc", "things")
+        for number in (1, 2):
+            with open_target(where) as database:
+                if number == 1:
+                    database.create(schema())
+                database.upsert(plain([number, number + 10]))
+        with open_target(where) as database:
+            assert ids_of(everything(database)) == [1, 2, 11, 12]
+        assert {"Upsert", "Scroll"} <= server.calls().keys()
+    told = [record.getMessage() for record in caplog.records if "grpc_url" in record.getMessage()]
+    assert len(told) == 1
+    assert closed in told[0]
+
+
 def test_a_server_that_never_answers_is_given_up(transport: str) -> None:
     """It takes connections and is silent; `timeout_s` bounds the wait."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from pathlib import Path
@@ -22,7 +23,14 @@ from vectormigrate_dagster.errors import (
 )
 from vectormigrate_dagster.model import Capabilities, CollectionSchema
 
+_log = logging.getLogger(__name__)
+
 _GRPC_PORT = 6334
+_REACHED_SECONDS = 5.0
+"""What a gRPC port may take for its first answer before it is taken for closed."""
+
+_told: set[str] = set()
+"""Addresses of which it was said that nobody answers there."""
 
 # Qdrant's own default for messages is 4 MB here and there; pages are bounded by us, so no limit is set on this side.
 _UNLIMITED = {
@@ -52,7 +60,26 @@ class QdrantConnection(ClientDatabase):
         self._clustered = False
 
     def _connect(self) -> Any:
-        return client_of(self.endpoint, self.options)
+        """A client; over REST if the server answers there, and not at its gRPC address."""
+        client = client_of(self.endpoint, self.options)
+        if self.options.grpc_url is None or _answers_grpc(client):
+            return client
+        plain = self.options.model_copy(update={"grpc_url": None})
+        rest = client_of(self.endpoint, plain)
+        if not _answers_rest(rest):
+            rest.close()
+            return client  # nobody is there at all, which the first call will say
+        client.close()
+        if self.options.grpc_url not in _told:
+            _told.add(self.options.grpc_url)
+            _log.warning(
+                "%s does not answer at %s (grpc_url), so its records go over REST, which takes several times as long; "
+                "open that port, or correct 'grpc_url'",
+                self.endpoint,
+                self.options.grpc_url,
+            )
+        self.options = plain
+        return rest
 
     def _probe(self) -> Capabilities:
         with self._client("read") as client:
@@ -99,6 +126,29 @@ class QdrantConnection(ClientDatabase):
             refused=lambda reason: self._refused(reason, doing),
             of_code=lambda code, reason: self._grpc(code, reason, doing),
         )
+
+
+def _answers_grpc(client: Any) -> bool:
+    from grpc import RpcError, StatusCode
+    from qdrant_client import grpc
+
+    try:
+        client._client.grpc_root.HealthCheck(grpc.HealthCheckRequest(), timeout=_REACHED_SECONDS)
+    except RpcError as error:
+        return error.code() not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
+    return True
+
+
+def _answers_rest(client: Any) -> bool:
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    try:
+        client.info()
+    except ResponseHandlingException:
+        return False
+    except UnexpectedResponse:
+        return True  # and says something that a call of its own is to hear
+    return True
 
 
 def client_of(endpoint: Endpoint, options: QdrantOptions) -> Any:
