@@ -124,14 +124,14 @@ def fields_of(octets: bytes, start: int, end: int) -> Iterator[tuple[int, int, i
     at = start
     while at < end:
         begins = at
-        key, at = _number(octets, at, end)
+        key, at = number_at(octets, at, end)
         kind = key & 7
         if key < 8:
             raise ValueError("a field has number 0, which there is not")
         if kind == 2:
-            size, at = _number(octets, at, end)
+            size, at = number_at(octets, at, end)
         elif kind == 0:
-            size = _number(octets, at, end)[1] - at
+            size = number_at(octets, at, end)[1] - at
         elif kind in _FIXED:
             size = _FIXED[kind]
         else:
@@ -146,8 +146,12 @@ _FIXED = {1: 8, 5: 4}
 """Kind of a field -> its size: https://protobuf.dev/programming-guides/encoding/#structure."""
 
 
-def _number(octets: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number, and the place behind it."""
+def number_at(octets: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number that begins at `at` and ends before `end`, and the place behind it.
+
+    Raises:
+        ValueError: it has no end.
+    """
     number = 0
     for shift in range(0, 70, 7):
         if at >= end:

@@ -118,7 +118,7 @@ def test_points_are_the_official_messages_there_and_back(
     official = [RestToGrpc.convert_payload(payload) for payload in payloads]
     sent = grpc.UpsertPoints.FromString(b"".join(points))
     assert [point.payload for point in sent.points] == [grpc.PointStruct(payload=each).payload for each in official]
-    read, _ = points_of(scrolled(batch), "ScrollResponse")
+    read, _ = points_of(scrolled(batch), "ScrollResponse", VECTORS)
     back = batch_of(read, kind, None, VECTORS)
     assert back.ids == batch.ids
     assert exactly(back.payloads) == exactly(payloads)
@@ -183,7 +183,7 @@ CUTS = st.sampled_from([1.0, 1.0, 1.0]) | st.floats(0, 1)
 def test_damaged_points_end_in_an_error_or_say_what_the_client_reads(changes: Any, cut: float) -> None:
     answer = damaged(SCROLLED, changes, cut)
     try:
-        points, _ = points_of(answer, "ScrollResponse")
+        points, _ = points_of(answer, "ScrollResponse", DENSE)
         batch = batch_of(points, IdKind.U64, None, DENSE)
     except DatabaseError:
         return
@@ -198,7 +198,7 @@ def test_every_cut_of_a_page_is_noticed_or_leaves_whole_points_only() -> None:
     counts = set()
     for size in range(len(SCROLLED)):
         try:
-            points, _ = points_of(SCROLLED[:size], "ScrollResponse")
+            points, _ = points_of(SCROLLED[:size], "ScrollResponse", DENSE)
         except DatabaseError:
             continue
         counts.add(len(points))

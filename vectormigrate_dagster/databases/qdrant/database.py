@@ -139,11 +139,12 @@ class Qdrant(QdrantConnection):
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
         """See `Database.fetch`."""
         points: list[Any] = []
+        vectors = self._limits().vectors
         if self._has(scope):
             for part in pieces(ids, self._limits().fetch):
                 with self._client("read") as client:
-                    points += self._wire.retrieve(client, self._name, ids=part, key=shard_key_of(scope))
-        return found(self._wire.batch_of(points, ids.kind, scope, self._limits().vectors), ids)
+                    points += self._wire.retrieve(client, self._name, vectors, ids=part, key=shard_key_of(scope))
+        return found(self._wire.batch_of(points, ids.kind, scope, vectors), ids)
 
     def upsert(self, batch: Batch) -> list[Refusal]:
         """See `Database.upsert`; Qdrant takes or refuses a whole request. Creates a missing shard key."""
@@ -261,11 +262,13 @@ class Qdrant(QdrantConnection):
     def _page(self, split: Split, start: Id, size: PageSize) -> records.Page:
         """A page of records; `size` shrinks if that is too much for one answer."""
         while True:
-            limit = min(size.records, self._limits().page)
+            limits = self._limits()
+            limit, key = min(size.records, limits.page), shard_key_of(split.scope)
             try:
                 with self._client("read") as client:
-                    key = shard_key_of(split.scope)
-                    page: records.Page = self._wire.scroll(client, self._name, start=start, limit=limit, key=key)
+                    page: records.Page = self._wire.scroll(
+                        client, self._name, limits.vectors, start=start, limit=limit, key=key
+                    )
                     return page
             except Unavailable as error:
                 if not (errors.is_too_large(error) and size.shrink()):

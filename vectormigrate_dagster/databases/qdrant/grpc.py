@@ -14,12 +14,14 @@ from vectormigrate_dagster.databases.qdrant.point_writing import Points, request
 from vectormigrate_dagster.databases.qdrant.records import Page, id_of, point_id
 from vectormigrate_dagster.databases.qdrant.scopes import ShardKey
 from vectormigrate_dagster.errors import Unavailable
-from vectormigrate_dagster.model import Id, IdColumn, id_text
+from vectormigrate_dagster.model import Id, IdColumn, VectorSchema, id_text
 
 __all__ = ["batch_of", "delete", "requests", "retrieve", "scroll", "upsert"]
 
 
-def scroll(client: Any, collection: str, *, start: Id, limit: int, key: ShardKey | None) -> Page:
+def scroll(
+    client: Any, collection: str, vectors: tuple[VectorSchema, ...], *, start: Id, limit: int, key: ShardKey | None
+) -> Page:
     """Read a page of records that begins with `start`, or with the first id after it."""
     from qdrant_client import grpc
 
@@ -31,11 +33,13 @@ def scroll(client: Any, collection: str, *, start: Id, limit: int, key: ShardKey
         with_vectors=grpc.WithVectorsSelector(enable=True),
         shard_key_selector=_selector(key),
     )
-    points, more = points_of(_call(client, "Scroll", request.SerializeToString()), "ScrollResponse")
+    points, more = points_of(_call(client, "Scroll", request.SerializeToString()), "ScrollResponse", vectors)
     return Page([point.id for point in points], _exact(client, collection, points, key), more)
 
 
-def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | None) -> list[Point]:
+def retrieve(
+    client: Any, collection: str, vectors: tuple[VectorSchema, ...], *, ids: IdColumn, key: ShardKey | None
+) -> list[Point]:
     """Read records by id."""
     from qdrant_client import grpc
 
@@ -46,7 +50,7 @@ def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | Non
         with_vectors=grpc.WithVectorsSelector(enable=True),
         shard_key_selector=_selector(key),
     )
-    points, _ = points_of(_call(client, "Get", request.SerializeToString()), "GetResponse")
+    points, _ = points_of(_call(client, "Get", request.SerializeToString()), "GetResponse", vectors)
     return _exact(client, collection, points, key)
 
 

@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vectormigrate_dagster.databases.columns import dense_column, multi_column, packed_column, sparse_column
-from vectormigrate_dagster.databases.protobuf import FLOATS, floats_of, messages, readable
+from vectormigrate_dagster.databases.protobuf import (
+    FLOATS,
+    VARINTS,
+    fields_of,
+    floats_of,
+    messages,
+    number_at,
+    readable,
+    sized,
+    tag,
+)
 from vectormigrate_dagster.databases.qdrant.point_writing import dense_head, named_head, unnamed_head
 from vectormigrate_dagster.databases.qdrant.values import payload_of
 from vectormigrate_dagster.model import (
@@ -31,18 +41,21 @@ from vectormigrate_dagster.model import (
     VectorSchema,
 )
 
+_VECTORS = tag(4)
+"""Of `RetrievedPoint`."""
+
 
 class Point(NamedTuple):
     """A record as it was read.
 
     Args:
-        vectors: the octets of a `VectorsOutput`.
+        vectors: the octets of a `VectorsOutput`, part of the answer if they are of the usual form.
         rounded: whether a number of the payload may have been another one.
     """
 
     id: Id
     payload: Payload
-    vectors: bytes
+    vectors: bytes | memoryview
     rounded: bool
 
 
@@ -73,18 +86,62 @@ def _messages() -> dict[str, Any]:
     )
 
 
-def points_of(answer: bytes, message: str) -> tuple[list[Point], bool]:
+def points_of(answer: bytes, message: str, vectors: tuple[VectorSchema, ...]) -> tuple[list[Point], bool]:
     """The points of a `ScrollResponse` or `GetResponse`, and whether a scroll goes on after them.
+
+    Args:
+        answer: its octets.
+        message: which of the two it is.
+        vectors: those of the collection.
 
     Raises:
         DatabaseError: the answer cannot be read.
     """
+    made = _messages()[message]
     with readable("points of qdrant"):
-        read = _messages()[message].FromString(answer)
-        ids = [_id(point.id) for point in read.result]
-        payloads, rounded = _payloads([point.payload for point in read.result])
-        points = list(map(Point, ids, payloads, [_only(point.vectors) for point in read.result], rounded))
+        apart = _vectors_apart(answer, tag(made.DESCRIPTOR.fields_by_name["result"].number), vectors)
+        read = made.FromString(answer if apart is None else apart[0])
+        records = list(read.result)  # each access would make its objects anew
+        ids = [_id(point.id) for point in records]
+        payloads, rounded = _payloads([point.payload for point in records])
+        left: list[bytes | memoryview] = [_only(point.vectors) for point in records]
+        if apart is not None and any(left):
+            raise ValueError(_TWICE)
+        octets = left if apart is None else apart[1]
+        points = [Point(*each) for each in zip(ids, payloads, octets, rounded, strict=True)]
         return points, message == "ScrollResponse" and read.HasField("next_page_offset")
+
+
+def _vectors_apart(
+    answer: bytes, result: bytes, vectors: tuple[VectorSchema, ...]
+) -> tuple[bytes, list[bytes | memoryview]] | None:
+    """The answer without the vectors of its points, and these where they lie; None if one has another form.
+
+    The usual form is that every point ends with the one dense vector of the collection. What stands before its numbers
+    cannot be part of a payload: in no text does the octet 0xAA, of its tag, follow the end of a number.
+
+    Args:
+        result: the tag of a point.
+    """
+    form = _dense_form(vectors)
+    if form is None:
+        return None
+    head, size = form
+    head = sized(_VECTORS, len(head) + size) + head
+    whole, skipped = len(head) + size, len(sized(_VECTORS, len(head) + size))
+    found: list[bytes | memoryview] = []
+    view = memoryview(answer)
+    # Where the next page begins comes before the points.
+    end = 0 if answer.startswith(result) else next(fields_of(answer, 0, len(answer)), (0,))[-1]
+    rest = [answer[:end]]
+    while answer.startswith(result, end):
+        count, at = number_at(answer, end + 1, len(answer))
+        end = at + count
+        if count < whole or end > len(answer) or not answer.startswith(head, end - whole):
+            return None
+        rest += (result, VARINTS[count - whole], answer[at : end - whole])
+        found.append(view[end - whole + skipped : end])
+    return b"".join((*rest, answer[end:])), found
 
 
 def batch_of(points: Sequence[Point], kind: IdKind, scope: str | None, vectors: tuple[VectorSchema, ...]) -> Batch:
@@ -124,36 +181,53 @@ def _id(message: Any) -> Id:
     return number
 
 
+_TWICE = "a point has its vectors twice"
+
+
 def _only(vectors: Sequence[bytes]) -> bytes:
     if len(vectors) > 1:
-        raise ValueError("a point has its vectors twice")
+        raise ValueError(_TWICE)
     return vectors[0] if vectors else b""
 
 
-def _columns(points: list[bytes], vectors: tuple[VectorSchema, ...]) -> dict[str, VectorColumn]:
-    if len(vectors) == 1 and (column := _dense_at_once(points, vectors[0])) is not None:
+def _columns(points: list[bytes | memoryview], vectors: tuple[VectorSchema, ...]) -> dict[str, VectorColumn]:
+    if points and (column := _dense_at_once(points, vectors)) is not None:
         return {vectors[0].name: column}
     from qdrant_client.grpc import VectorsOutput
 
-    read = [_by_name(VectorsOutput.FromString(octets)) for octets in points]
+    read = [_by_name(VectorsOutput.FromString(bytes(octets))) for octets in points]
     known = {vector.name for vector in vectors}
     if strange := {name for named in read for name in named} - known:
         raise ValueError(f"there is a vector '{min(strange)}', which the collection had not when it was looked at")
     return {vector.name: _column(vector, [named.get(vector.name) for named in read]) for vector in vectors}
 
 
-def _dense_at_once(points: list[bytes], vector: VectorSchema) -> Dense | None:
-    """The column of the only vector if every point has it, in the form that servers from 1.16 on use; else None."""
+def _dense_form(vectors: tuple[VectorSchema, ...]) -> tuple[bytes, int] | None:
+    """What stands in a `VectorsOutput` before the numbers of the only vector, and their octets; None if not dense.
+
+    It is what servers from 1.16 on send.
+    """
+    if len(vectors) != 1:
+        return None
+    (vector,) = vectors
     if (vector.kind, vector.element) != (VectorKind.DENSE, Element.FLOAT32) or not vector.dim:
         return None
     size = vector.dim * FLOATS.itemsize
     dense = dense_head(size)
-    head = named_head(vector.name, dense, size) if vector.name else unnamed_head(dense, size)
+    return named_head(vector.name, dense, size) if vector.name else unnamed_head(dense, size), size
+
+
+def _dense_at_once(points: list[bytes | memoryview], vectors: tuple[VectorSchema, ...]) -> Dense | None:
+    """The column of the only vector, if every point has it in the usual form; else None."""
+    form = _dense_form(vectors)
+    if form is None:
+        return None
+    head, size = form
     whole, start = len(head) + size, len(head)
-    if not all(len(octets) == whole and octets.startswith(head) for octets in points):
+    if not all(len(octets) == whole and octets[:start] == head for octets in points):
         return None
     rows = b"".join([memoryview(octets)[start:] for octets in points])
-    return Dense(np.frombuffer(rows, dtype=FLOATS).reshape(len(points), vector.dim), None)
+    return Dense(np.frombuffer(rows, dtype=FLOATS).reshape(len(points), -1), None)
 
 
 def _by_name(message: Any) -> dict[str, Any]:

@@ -79,14 +79,17 @@ def _payloads(batch: Batch, where: str) -> list[bytes]:
 def _points(batch: Batch, payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[Octets]]]:
     """Each point's size and pieces."""
     columns = [_column_rows(name, column) for name, column in batch.vectors.items()]
+    heads: dict[int, bytes] = {}
     for value, payload, *vectors in zip(batch.ids.to_pylist(), payloads, *columns, strict=True):
         named: list[Octets] = [octets for vector in vectors if vector is not None for octets in vector]
         size = sum(map(len, named))
-        head = sized(_NAMED, size)  # it is there even if the record lacks all of them
-        ident = _id_octets(value)
-        before = ident + payload + sized(_VECTORS, len(head) + size) + head
+        head = heads.get(size)
+        if head is None:
+            named_vectors = sized(_NAMED, size)  # it is there even if the record lacks all of them
+            head = heads[size] = sized(_VECTORS, len(named_vectors) + size) + named_vectors
+        before = _id_octets(value) + payload + head
         whole = len(before) + size
-        point = sized(_POINTS, whole)
+        point = _POINTS + VARINTS[whole]
         yield len(point) + whole, (point, before, *named)
 
 
@@ -94,7 +97,7 @@ def _id_octets(value: Id) -> bytes:
     """The field `id` of a `PointStruct`."""
     if isinstance(value, int):
         number = VARINTS[value]
-        return sized(_ID, len(number) + 1) + b"\x08" + number
+        return _ID + VARINTS[len(number) + 1] + b"\x08" + number
     text = id_text(value).encode()
     return sized(_ID, len(text) + 2) + sized(_UUID, len(text)) + text
 

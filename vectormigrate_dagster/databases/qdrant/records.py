@@ -108,16 +108,22 @@ class Page:
     more: bool
 
 
-def scroll(client: Any, collection: str, *, start: Id, limit: int, key: ShardKey | None) -> Page:
+def scroll(
+    client: Any, collection: str, vectors: tuple[VectorSchema, ...], *, start: Id, limit: int, key: ShardKey | None
+) -> Page:
     """Read a page of records that begins with `start`, or with the first id after it."""
+    del vectors  # models say what they hold
     points, following = client.scroll(
         collection, limit=limit, offset=point_id(start), with_payload=True, with_vectors=True, shard_key_selector=key
     )
     return Page([id_of(point.id) for point in points], points, following is not None)
 
 
-def retrieve(client: Any, collection: str, *, ids: IdColumn, key: ShardKey | None) -> list[Any]:
+def retrieve(
+    client: Any, collection: str, vectors: tuple[VectorSchema, ...], *, ids: IdColumn, key: ShardKey | None
+) -> list[Any]:
     """Read records by id."""
+    del vectors  # models say what they hold
     wanted = [point_id(value) for value in ids.to_pylist()]
     points: list[Any] = client.retrieve(
         collection, ids=wanted, with_payload=True, with_vectors=True, shard_key_selector=key
