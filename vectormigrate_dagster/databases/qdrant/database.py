@@ -241,6 +241,7 @@ class Qdrant(QdrantConnection):
 
     @property
     def _speaks_json(self) -> bool:
+        self._connected("read")  # which finds out whether gRPC can be reached
         return self.options.grpc_url is None
 
     @property
