@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,11 +57,14 @@ class MigrationLog:
         self._asset = names.state_asset(migration_id)
         self._documents: dict[str, Any] = {}
         self._ids: dict[str, int] = {}
+        self._plan: tuple[int, Plan] | None = None
 
     def refresh(self) -> None:
         """Read the documents that are newer than those in memory."""
         with storage():
             newest = self.instance.get_latest_storage_id_by_partition(self._asset, DagsterEventType.ASSET_OBSERVATION)
+            for gone in self._ids.keys() - newest.keys():  # somebody wiped the asset
+                del self._ids[gone], self._documents[gone]
             # Not "everything after the newest id": on Postgres an event may become visible after a later one.
             changed = sorted(event for key, event in newest.items() if self._ids.get(key) != event)
             for start in range(0, len(changed), _PAGE):
@@ -84,12 +88,13 @@ class MigrationLog:
 
     def partitions(self, plan: Plan | PlanSummary) -> dict[str, PartitionState]:
         """The newest state of each partition of `plan` that has one."""
-        states, digest = {}, plan.digest
-        for key in plan.keys:
-            state = self._get(key, PartitionState)
-            if state is not None and state.plan == digest:
-                states[key] = state
-        return states
+        digest = plan.digest
+        states = {key: self._partition(digest, key) for key in plan.keys}
+        return {key: state for key, state in states.items() if state is not None}
+
+    def partition(self, plan: Plan | PlanSummary, key: str) -> PartitionState | None:
+        """The newest state of one partition of `plan`, if it has one."""
+        return self._partition(plan.digest, key)
 
     def target(self, plan: Plan | PlanSummary) -> TargetState | None:
         """Whose the target collection is, under `plan`."""
@@ -140,7 +145,7 @@ class MigrationLog:
 
     def summary(self) -> PlanSummary | None:
         """What the state needs to know of the stored plan."""
-        metadata = self._newest_plan()
+        _, metadata = self._newest_plan()
         return None if metadata is None else PlanSummary.model_validate(metadata[_SUMMARY].value)
 
     def plan(self) -> Plan | None:
@@ -152,12 +157,14 @@ class MigrationLog:
         # Slow to import, and only those who work by the plan need more than its summary.
         from vectormigrate_dagster.mapping.plan import Plan
 
-        metadata = self._newest_plan()
+        event, metadata = self._newest_plan()
         if metadata is None:
             return None
-        if _PLAN in metadata:
-            return Plan.model_validate(metadata[_PLAN].value)
-        return Plan.model_validate_json(self._plan_file(metadata[_PLAN_FILE].value))
+        text = None if _PLAN in metadata else self._plan_file(metadata[_PLAN_FILE].value)
+        if self._plan is None or self._plan[0] != event:
+            plan = Plan.model_validate(metadata[_PLAN].value) if text is None else Plan.model_validate_json(text)
+            self._plan = (event, plan)
+        return self._plan[1]
 
     def require_summary(self) -> PlanSummary:
         """What the state needs to know of the stored plan.
@@ -195,11 +202,12 @@ class MigrationLog:
             )
         return [record.dagster_run for record in records]
 
-    def _newest_plan(self) -> Mapping[str, Any] | None:
+    def _newest_plan(self) -> tuple[int, Mapping[str, Any] | None]:
+        """The number of the event that holds the plan, and its metadata."""
         with storage():
             records = self.instance.fetch_materializations(names.plan_asset(self.migration_id), limit=1).records
         materialization = records[0].asset_materialization if records else None
-        return None if materialization is None else materialization.metadata
+        return (0, None) if materialization is None else (records[0].storage_id, materialization.metadata)
 
     def _plan_file(self, stored: Any) -> bytes:
         path = migration_folder(self.instance, self.migration_id) / str(stored["path"]).rsplit("/", 1)[-1]
@@ -212,6 +220,10 @@ class MigrationLog:
             raise PlanOutdated(f"the plan's file '{path}' was changed since it was written; {advice}")
         return text
 
+    def _partition(self, digest: str, key: str) -> PartitionState | None:
+        state = self._get(key, PartitionState)
+        return state if state is not None and state.plan == digest else None
+
     def _get(self, key: str, model: type[Document]) -> Document | None:
         value = self._documents.get(key)
         return None if value is None else model.model_validate(value)
@@ -222,6 +234,26 @@ class MigrationLog:
             if observation is not None and observation.partition is not None:
                 self._documents[observation.partition] = observation.metadata[_DOCUMENT].value
                 self._ids[observation.partition] = record.storage_id
+
+
+class _Last(threading.local):
+    """The log that a thread has used last."""
+
+    log: MigrationLog | None = None
+
+
+_LAST = _Last()
+
+
+def log_of(instance: dg.DagsterInstance, migration_id: str) -> MigrationLog:
+    """The log of a migration; the same one as last time in this thread, which has read most of it before.
+
+    A run has several ops, and a worker many runs: each would read and check the state of every partition anew.
+    """
+    log = _LAST.log
+    if log is None or log.instance is not instance or log.migration_id != migration_id:
+        log = _LAST.log = MigrationLog(instance, migration_id)
+    return log
 
 
 def _summary(plan: Plan) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def exceptions_of(log: MigrationLog, plan: Plan, keys: Iterable[str] | None = No
         keys: partitions to look at.
     """
     chosen = [planned.key for planned in plan.splits] if keys is None else list(keys)
-    states = [state for key, state in log.partitions(plan).items() if key in chosen]
+    states = [state for key in chosen if (state := log.partition(plan, key)) is not None]
     skipped = sum(state.skipped for state in states)
     target = log.target(plan)
     if target is None:

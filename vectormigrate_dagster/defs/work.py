@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from vectormigrate_dagster.config import Migration
-from vectormigrate_dagster.defs.event_log import MigrationLog, report_dead
+from vectormigrate_dagster.defs.event_log import MigrationLog, log_of, report_dead
 from vectormigrate_dagster.defs.planning import require_current
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import PartitionState, now
@@ -41,7 +41,7 @@ class PartitionWork:
     def __init__(
         self, context: dg.OpExecutionContext, migration: Migration, lease: WorkLease, manifest: Manifest | None = None
     ) -> None:
-        self.log = MigrationLog(context.instance, migration.id)
+        self.log = log_of(context.instance, migration.id)
         self.key = _partition_key(context, self.log) if manifest is None else str(manifest["key"])
         self._run_id = context.run_id
         # The lease comes first: a new plan is stored only while nobody holds a lease of the old one.
@@ -61,7 +61,7 @@ class PartitionWork:
     @property
     def done(self) -> bool:
         """Whether everything was moved before."""
-        known = self.log.partitions(self.plan).get(self.key)
+        known = self.log.partition(self.plan, self.key)
         return known is not None and known.state == "done"
 
     def state(self, *, restart: bool = False) -> PartitionState:
@@ -70,7 +70,7 @@ class PartitionWork:
         Args:
             restart: begin at the split's beginning.
         """
-        known = self.log.partitions(self.plan).get(self.key)
+        known = self.log.partition(self.plan, self.key)
         fresh = PartitionState(plan=self.plan.digest, state="loading", run_id=self._run_id)
         if known is None:
             return fresh

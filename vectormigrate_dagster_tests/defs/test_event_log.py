@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from vectormigrate_dagster.defs import event_log
-from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs import event_log, names
+from vectormigrate_dagster.defs.event_log import MigrationLog, log_of
 from vectormigrate_dagster.defs.home import open_home
 from vectormigrate_dagster.defs.state import CONTROL, Control, PartitionState, now
 from vectormigrate_dagster.errors import PlanOutdated
@@ -74,6 +74,41 @@ def test_more_events_than_a_page(instance: dg.DagsterInstance, plan: Plan, monke
     cold = MigrationLog(instance, "pages")
     cold.refresh()
     assert reader.partitions(plan) == cold.partitions(plan) == writer.partitions(plan)
+
+
+def test_a_log_that_is_used_again_knows_what_others_wrote_since(instance: dg.DagsterInstance, plan: Plan) -> None:
+    key = plan.splits[0].key
+    log = log_of(instance, "again")
+    for number in range(3):
+        MigrationLog(instance, "again").record(key, state(plan, acknowledged=number))
+        assert log_of(instance, "again") is log
+        log.refresh()
+        known = log.partition(plan, key)
+        assert known is not None
+        assert known.acknowledged == number
+    assert log_of(instance, "other again") is not log
+
+
+def test_a_log_that_is_used_again_notices_that_its_asset_was_wiped(instance: dg.DagsterInstance, plan: Plan) -> None:
+    log, writer = MigrationLog(instance, "wiped"), MigrationLog(instance, "wiped")
+    writer.record(plan.splits[0].key, state(plan))
+    writer.record_plan(plan, "d", {})
+    log.refresh()
+    assert log.partition(plan, plan.splits[0].key) is not None
+    assert log.plan() == plan
+    instance.wipe_assets([names.state_asset("wiped"), names.plan_asset("wiped")])
+    log.refresh()
+    assert log.partition(plan, plan.splits[0].key) is None
+    assert log.plan() is None
+
+
+def test_a_plan_that_replaces_another_is_read_again(instance: dg.DagsterInstance, plan: Plan) -> None:
+    log = MigrationLog(instance, "replaced")
+    log.record_plan(plan, "d", {})
+    assert log.plan() == plan
+    newer = plan.model_copy(update={"generation": plan.generation + 1})
+    MigrationLog(instance, "replaced").record_plan(newer, "d", {})
+    assert log.plan() == newer
 
 
 def test_a_plan_comes_back_as_it_was(instance: dg.DagsterInstance, plan: Plan) -> None:
