@@ -244,10 +244,10 @@ def _entries(fields: Mapping[str, Any], tag: bytes) -> bytes:
     parts: list[bytes] = []
     for key, value in fields.items():
         head = _heads.get(key) or _head(key)
-        write = _WRITERS.get(type(value), _octets_by_client)
-        octets = write(value)
-        size = VARINTS[len(octets)]
-        parts += (tag, VARINTS[len(head) + len(size) + len(octets)], head, size, octets)
+        octets = _WRITERS.get(type(value), _octets_by_client)(value)
+        count = len(octets)
+        size = VARINTS[count]
+        parts += (tag, VARINTS[len(head) + len(size) + count], head, size, octets)
     return b"".join(parts)
 
 
