@@ -108,7 +108,7 @@ def points_of(answer: bytes, message: str, vectors: tuple[VectorSchema, ...]) ->
         if apart is not None and any(left):
             raise ValueError(_TWICE)
         octets = left if apart is None else apart[1]
-        points = [Point(*each) for each in zip(ids, payloads, octets, rounded, strict=True)]
+        points = list(map(Point._make, zip(ids, payloads, octets, rounded, strict=True)))
         return points, message == "ScrollResponse" and read.HasField("next_page_offset")
 
 

@@ -70,7 +70,8 @@ def payload_of(entries: Iterable[bytes], large: list[float]) -> Payload:
             at = entry[1] + 3
             beginning, end = entry[:at], len(entry)
             key = _keys.get(beginning) or _key(beginning)
-            at = _counted(entry, at, end)
+            # Mostly a size of one octet, for which no function is called.
+            at = at + 1 if entry[at] < _MORE and at + 1 + entry[at] == end else _counted(entry, at, end)
             payload[key] = _READERS.get(entry[at], _unusual)(entry, at + 1, end, large)
         except (_UnusualError, IndexError):
             payload.update(_payload_by_client(entry, large))
@@ -119,7 +120,8 @@ def _counted(octets: bytes, at: int, end: int) -> int:
 
 
 def _read_text(octets: bytes, at: int, end: int, _: list[float]) -> str:
-    return octets[_counted(octets, at, end) : end].decode()
+    start = at + 1 if octets[at] < _MORE and at + 1 + octets[at] == end else _counted(octets, at, end)
+    return octets[start:end].decode()
 
 
 def _read_int(octets: bytes, at: int, end: int, _: list[float]) -> int:
@@ -180,7 +182,11 @@ def _parts(octets: bytes, at: int, end: int) -> list[tuple[int, int]]:
     while at < end:
         if octets[at] != _FIRST:
             raise _UnusualError
-        size, at = _number(octets, at + 1)
+        size = octets[at + 1]
+        if size < _MORE:
+            at += 2
+        else:
+            size, at = _number(octets, at + 1)
         if size == 0:
             raise _UnusualError
         parts.append((at, at + size))
