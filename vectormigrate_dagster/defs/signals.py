@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_Handler = Callable[[int, FrameType | None], Any] | int | None
+
+_ENDS: dict[signal.Signals, _Handler] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""What ends a process by a signal that it was started to ignore."""
 
 _stop = threading.Event()
 
@@ -34,7 +40,9 @@ def graceful() -> Iterator[None]:
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
         _stop.set()
-        signal.signal(number, before[signal.Signals(number)])
+        usual = before[signal.Signals(number)]
+        # A shell's background jobs begin with SIGINT ignored; whoever sends it twice means it.
+        signal.signal(number, _ENDS[signal.Signals(number)] if usual is signal.SIG_IGN else usual)
 
     for number in before:
         signal.signal(number, note)
