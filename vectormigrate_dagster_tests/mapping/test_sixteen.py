@@ -1,7 +1,7 @@
 """Sixteen directions, without a server: what a plan keeps, comes back bit for bit.
 
 Generated records go there through a plan and back through the reverse plan. Nothing may differ but ints that became
-floats, which the plan says. `MAPPING_EXAMPLES=10000` makes it a long run.
+floats, which the plan says. `VECTORMIGRATE_EXAMPLES=10000` makes it a long run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from vectormigrate_dagster_tests.mapping.support import (
     weaviate_schema,
 )
 
-EXAMPLES = int(os.environ.get("MAPPING_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("VECTORMIGRATE_EXAMPLES", "300"))
 DIRECTIONS = list(product(SERVERS, SERVERS))
 
 TEXTS = st.one_of(
