@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +43,36 @@ class ConnectionCut(Exception):
 
 
 Some = TypeVar("Some", bound=Fault)
+
+
+def before(ordered: Iterable[Some], refusals: Mapping[str, Callable[[Some], Exception]]) -> None:
+    """Do what the faults of a call ask for before the work.
+
+    Args:
+        ordered: the faults.
+        refusals: what is raised for each kind of fault that refuses the call.
+
+    Raises:
+        Exception: one of the refusals.
+        ConnectionCut: the connection ends.
+    """
+    for fault in ordered:
+        if fault.what == "delay":
+            time.sleep(fault.seconds)
+        elif fault.what == "reset_before":
+            raise ConnectionCut
+        elif fault.what in refusals:
+            raise refusals[fault.what](fault)
+
+
+def after(ordered: Iterable[Fault]) -> None:
+    """Do what the faults of a call ask for after the work.
+
+    Raises:
+        ConnectionCut: the connection ends.
+    """
+    if any(fault.what == "reset_after" for fault in ordered):
+        raise ConnectionCut
 
 
 class Faults(Generic[Some]):

@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -89,3 +90,19 @@ class Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue  # it has ended by itself
+
+
+class Listener:
+    """Runs a server on a thread of this process."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.port = server.server_port
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more and end all connections."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -6,14 +6,12 @@ documents API (UpsertDocuments, ...); those of the control plane are CreateIndex
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from vectormigrate_dagster_tests.emulators import faults
-from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.pinecone.errors import Kind, Refused, invalid
 
 What = Literal[
@@ -44,6 +42,13 @@ class Fault(faults.Fault):
         return self.method in ("*", method) if self.what == "omit" else super().concerns(method)
 
 
+REFUSALS: dict[str, Callable[[Fault], Refused]] = {
+    "throttle": lambda fault: Refused(Kind.THROTTLED, "Too many requests.", fault.retry_after),
+    "unavailable": lambda fault: Refused(Kind.UNAVAILABLE, "The service is currently unavailable."),
+}
+"""What a call is refused with, by kind of fault."""
+
+
 class Ordered:
     """The faults that concern one call."""
 
@@ -58,16 +63,7 @@ class Ordered:
             Refused: the call is refused.
             ConnectionCut: the connection ends.
         """
-        for fault in self._faults:
-            match fault.what:
-                case "delay":
-                    time.sleep(fault.seconds)
-                case "throttle":
-                    raise Refused(Kind.THROTTLED, "Too many requests.", fault.retry_after)
-                case "unavailable":
-                    raise Refused(Kind.UNAVAILABLE, "The service is currently unavailable.")
-                case "reset_before":
-                    raise ConnectionCut
+        faults.before(self._faults, REFUSALS)
 
     def after(self) -> None:
         """Do what they ask for after the work.
@@ -75,8 +71,7 @@ class Ordered:
         Raises:
             ConnectionCut: the connection ends.
         """
-        if any(fault.what == "reset_after" for fault in self._faults):
-            raise ConnectionCut
+        faults.after(self._faults)
 
     def page(self, limit: int) -> int:
         """How many ids a page may hold."""

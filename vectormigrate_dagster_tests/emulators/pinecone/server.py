@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from vectormigrate_dagster_tests.emulators.http_server import Server
+from vectormigrate_dagster_tests.emulators.http_server import Listener
 from vectormigrate_dagster_tests.emulators.pinecone.engine import Engine
 from vectormigrate_dagster_tests.emulators.pinecone.faults import Fault, Faults
 from vectormigrate_dagster_tests.emulators.pinecone.http_face import Service, listening
 from vectormigrate_dagster_tests.emulators.pinecone.routes import WRITES
 from vectormigrate_dagster_tests.emulators.pinecone.settings import Settings
+from vectormigrate_dagster_tests.emulators.stand_in import Handle
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class PineconeServer:
     api_key: str
 
 
-class PineconeStandIn:
+class PineconeStandIn(Handle):
     """A stand-in for Pinecone. Its data outlive `stop` and `restart`.
 
     Args:
@@ -37,8 +36,7 @@ class PineconeStandIn:
         self.settings = settings or Settings()
         self.port = port
         self._service = Service(Engine(self.settings), Faults(faults))
-        self._server: Server | None = None
-        self._thread: threading.Thread | None = None
+        self._listener: Listener | None = None
         self.start()
 
     @property
@@ -52,23 +50,14 @@ class PineconeStandIn:
 
     def start(self) -> None:
         """Listen; after a stop on the same port as before."""
-        self._server = listening(self._service, self.port)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        self._listener = Listener(listening(self._service, self.port))
+        self.port = self._listener.port
 
     def stop(self) -> None:
         """End all connections and listen no more; may be repeated."""
-        server, self._server = self._server, None
-        if server is not None and self._thread is not None:
-            server.shutdown()
-            server.server_close()
-            self._thread.join()
-
-    def restart(self) -> None:
-        """Stop and start again, on the same port."""
-        self.stop()
-        self.start()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stop()
 
     # Orders
 
@@ -91,11 +80,3 @@ class PineconeStandIn:
     def paths(self) -> dict[str, int]:
         """How often each path was called since then, like "GET /vectors/list", of all indexes together."""
         return self._service.faults.paths()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -1,32 +1,13 @@
-"""Run the stand-in as a process: prints its ports as one line of JSON, ends when its standard input does."""
+"""Run the stand-in as a process: see `process.run`."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import signal
-import sys
-import threading
-
+from vectormigrate_dagster_tests.emulators.process import run
 from vectormigrate_dagster_tests.emulators.qdrant.server import Faces
 from vectormigrate_dagster_tests.emulators.qdrant.service import Service, Settings
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=6333)
-    parser.add_argument("--grpc-port", type=int, default=6334)
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON with the fields of service.Settings")
-    arguments = parser.parse_args()
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
-    signal.signal(signal.SIGINT, lambda number, frame: ended.set())
-    faces = Faces(Service(Settings(**arguments.settings)), arguments.port, arguments.grpc_port)
-    sys.stdout.write(json.dumps({"port": faces.port, "grpc_port": faces.grpc_port}) + "\n")
-    sys.stdout.flush()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    ended.wait()
-    faces.stop()
-
-
-main()
+run(
+    lambda settings, port, grpc_port: Faces(Service(Settings(**settings)), port, grpc_port),
+    port=6333,
+    grpc_port=6334,
+)

@@ -6,12 +6,11 @@ CreateCollection, GetCollection, ListCollections, ... (`rest.ROUTES` and `grpc_f
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from vectormigrate_dagster_tests.emulators import faults
-from vectormigrate_dagster_tests.emulators.faults import ConnectionCut, Faults
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused
 
 What = Literal[
@@ -36,39 +35,13 @@ class Fault(faults.Fault):
     what: What
 
 
-def before(ordered: list[Fault]) -> None:
-    """Do what the faults of a call ask for before the work.
-
-    Raises:
-        Refused: the call is refused.
-        ConnectionCut: the connection ends.
-    """
-    for fault in ordered:
-        match fault.what:
-            case "delay":
-                time.sleep(fault.seconds)
-            case "throttle":
-                raise Refused(Kind.RATE_LIMIT, "Write rate limit exceeded", fault.retry_after)
-            case "unavailable":
-                raise Refused(Kind.UNAVAILABLE, "the stand-in was told to be unavailable")
-            case "disk_full":
-                raise Refused(Kind.SERVICE, DISK_FULL)
-            case "reset_before":
-                raise ConnectionCut
-
-
-def after(ordered: list[Fault]) -> None:
-    """Do what the faults of a call ask for after the work.
-
-    Raises:
-        ConnectionCut: the connection ends.
-    """
-    if any(fault.what == "reset_after" for fault in ordered):
-        raise ConnectionCut
+REFUSALS: dict[str, Callable[[Fault], Refused]] = {
+    "throttle": lambda fault: Refused(Kind.RATE_LIMIT, "Write rate limit exceeded", fault.retry_after),
+    "unavailable": lambda fault: Refused(Kind.UNAVAILABLE, "the stand-in was told to be unavailable"),
+    "disk_full": lambda fault: Refused(Kind.SERVICE, DISK_FULL),
+}
+"""What a call is refused with, by kind of fault."""
 
 
 def asks_for(ordered: list[Fault], what: What) -> bool:
     return any(fault.what == what for fault in ordered)
-
-
-__all__ = ["DISK_FULL", "ConnectionCut", "Fault", "Faults", "What", "after", "asks_for", "before"]

@@ -12,10 +12,10 @@ from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.grpc import collections_service_pb2_grpc, points_service_pb2_grpc, qdrant_pb2_grpc
 
+from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.qdrant import grpc_messages as m
 from vectormigrate_dagster_tests.emulators.qdrant import grpc_requests as r
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Refused
-from vectormigrate_dagster_tests.emulators.qdrant.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.qdrant.service import Service
 
 

@@ -16,14 +16,12 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
+from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.http_server import Connection, Server
 from vectormigrate_dagster_tests.emulators.qdrant import rest_messages as m
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused
-from vectormigrate_dagster_tests.emulators.qdrant.faults import ConnectionCut, Fault
 from vectormigrate_dagster_tests.emulators.qdrant.service import Service
-
-CONTROL = "/_stand_in/"
-"""Path below which tests give orders; a real server has no such path."""
+from vectormigrate_dagster_tests.emulators.service import CONTROL
 
 
 @dataclass(frozen=True)
@@ -217,8 +215,8 @@ class Handler(Connection):
         try:
             body = self._body()
             path = urlsplit(self.path).path
-            if path.startswith(CONTROL):
-                return self._send(200, self._order(path.removeprefix(CONTROL), body), start)
+            if path == CONTROL:
+                return self._send(200, self.service.obey(self.command, body), start)
             if path in ("/healthz", "/readyz", "/livez"):
                 return self.send(200, b"healthz check passed", "text/plain")
             return self._answer(path, body, start)
@@ -242,15 +240,6 @@ class Handler(Connection):
                 return self.send(200, orjson.dumps(result), "application/json")
             return self._send(200, {"result": result, "status": "ok"}, start)
         return self.send(404, b"", "text/plain")
-
-    def _order(self, what: str, body: bytes) -> Any:
-        """Carry out an order of a test: see `server.QdrantStandIn`."""
-        faults = self.service.faults
-        if what == "faults" and self.command == "POST":
-            faults.add(Fault(**orjson.loads(body)))
-        elif what == "faults" and self.command == "DELETE":
-            faults.clear()
-        return {"result": {"faults": faults.ordered(), "calls": faults.calls(), "lost": self.service.engine.lost}}
 
     def _body(self) -> bytes:
         length = int(self.headers.get("content-length") or 0)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vectormigrate_dagster_tests.emulators.qdrant import faults as fault
+from vectormigrate_dagster_tests.emulators import faults, service
 from vectormigrate_dagster_tests.emulators.qdrant.engine import Engine
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused
-from vectormigrate_dagster_tests.emulators.qdrant.faults import Faults
+from vectormigrate_dagster_tests.emulators.qdrant.faults import REFUSALS, Fault, asks_for
+from vectormigrate_dagster_tests.emulators.service import same_key
 
 Result = TypeVar("Result")
 
@@ -53,13 +53,19 @@ class Settings:
     key: str | None = None
 
 
-class Service:
+class Service(service.Service[Fault]):
     """One server: its engine, its faults and its keys."""
 
+    fault_type = Fault
+
     def __init__(self, settings: Settings) -> None:
+        super().__init__()
         self.settings = settings
         self.engine = Engine(settings.version, distributed=settings.distributed, apply_after=settings.apply_after)
-        self.faults = Faults()
+
+    def report(self) -> dict[str, Any]:
+        """What was ordered and called, and why changes failed that were acknowledged before."""
+        return {**super().report(), "lost": list(self.engine.lost)}
 
     def admit(self, method: str, key: str | None) -> None:
         """Let a caller in.
@@ -72,9 +78,9 @@ class Service:
             return
         if key is None:
             raise Refused(Kind.UNAUTHENTICATED, "Must provide an API key or an Authorization bearer token")
-        if _same(key, settings.api_key):
+        if same_key(key, settings.api_key):
             return
-        if not _same(key, settings.read_only_api_key):
+        if not same_key(key, settings.read_only_api_key):
             raise Refused(Kind.UNAUTHENTICATED, "Invalid API key or JWT")
         if method not in READS:
             raise Refused(Kind.FORBIDDEN, "Global manage access is required")
@@ -87,14 +93,10 @@ class Service:
             ConnectionCut: the connection shall end without an answer.
         """
         ordered = self.faults.of(method)
-        fault.before(ordered)
-        with self.engine.losing() if fault.asks_for(ordered, "fail_when_applied") else nullcontext():
+        faults.before(ordered, REFUSALS)
+        with self.engine.losing() if asks_for(ordered, "fail_when_applied") else nullcontext():
             result = work()
-        if fault.asks_for(ordered, "wrong_order"):
+        if asks_for(ordered, "wrong_order"):
             shuffle(result)
-        fault.after(ordered)
+        faults.after(ordered)
         return result
-
-
-def _same(key: str, expected: str | None) -> bool:
-    return expected is not None and hmac.compare_digest(key.encode(), expected.encode())

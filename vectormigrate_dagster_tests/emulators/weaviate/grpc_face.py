@@ -17,7 +17,7 @@ from weaviate.proto.v1 import (
     weaviate_pb2_grpc,
 )
 
-from vectormigrate_dagster_tests.emulators.qdrant.faults import ConnectionCut
+from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.weaviate import grpc_replies, grpc_requests
 from vectormigrate_dagster_tests.emulators.weaviate.errors import Kind, Refused
 from vectormigrate_dagster_tests.emulators.weaviate.faults import Fault

@@ -11,17 +11,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 
+from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.http_server import Connection
-from vectormigrate_dagster_tests.emulators.qdrant.faults import ConnectionCut
+from vectormigrate_dagster_tests.emulators.service import CONTROL
 from vectormigrate_dagster_tests.emulators.weaviate import rest_objects, rest_schema
 from vectormigrate_dagster_tests.emulators.weaviate.errors import Kind, Malformed, Refused
 from vectormigrate_dagster_tests.emulators.weaviate.faults import Fault
 from vectormigrate_dagster_tests.emulators.weaviate.gotext import JsonNumber, is_uuid
 from vectormigrate_dagster_tests.emulators.weaviate.rest_request import Answer, Request
 from vectormigrate_dagster_tests.emulators.weaviate.service import Service
-
-CONTROL = "/_stand_in/"
-"""Path below which tests give orders; a real server has no such path."""
 
 C = "/v1/schema/{name}"
 O = "/v1/objects/{name}/{id}"  # noqa: E741  # the table is read by columns
@@ -87,8 +85,8 @@ class Handler(Connection):
         try:
             body = self.body()
             path = urlsplit(self.path).path
-            if path.startswith(CONTROL):
-                return self._json(200, self._order(path.removeprefix(CONTROL), body))
+            if path == CONTROL:
+                return self._json(200, self.service.obey(self.command, body))
             return self._answer(path, body)
         except ConnectionCut:
             self.cut()
@@ -119,15 +117,6 @@ class Handler(Connection):
             text = f"method {self.command} is not allowed, but [{','.join(methods)}] are"
             return self._json(405, {"code": 405, "message": text})
         return self._json(404, {"code": 404, "message": f"path {path} was not found"})
-
-    def _order(self, what: str, body: bytes) -> Any:
-        """Carry out an order of a test: see `server.WeaviateStandIn`."""
-        faults = self.service.faults
-        if what == "faults" and self.command == "POST":
-            faults.add(Fault(**orjson.loads(body)))
-        elif what == "faults" and self.command == "DELETE":
-            faults.clear()
-        return {"calls": faults.calls()}
 
     def _refuse(self, error: Refused) -> None:
         headers = {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}

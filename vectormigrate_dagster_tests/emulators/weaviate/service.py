@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vectormigrate_dagster_tests.emulators.qdrant.faults import Faults
-from vectormigrate_dagster_tests.emulators.weaviate import faults as fault
+from vectormigrate_dagster_tests.emulators import faults, service
+from vectormigrate_dagster_tests.emulators.service import same_key
 from vectormigrate_dagster_tests.emulators.weaviate.engine import Engine
 from vectormigrate_dagster_tests.emulators.weaviate.errors import Kind, Refused
-from vectormigrate_dagster_tests.emulators.weaviate.faults import Fault
+from vectormigrate_dagster_tests.emulators.weaviate.faults import REFUSALS, Fault
 
 Result = TypeVar("Result")
 
@@ -56,10 +55,13 @@ class Settings:
     key: str | None = None
 
 
-class Service:
+class Service(service.Service[Fault]):
     """One server: its engine, its faults and its keys."""
 
+    fault_type = Fault
+
     def __init__(self, settings: Settings) -> None:
+        super().__init__()
         self.settings = settings
         self.engine = Engine(
             modules=settings.modules,
@@ -68,7 +70,6 @@ class Service:
             embeds=settings.embeds,
             async_indexing=settings.async_indexing or settings.index_after > 0,
         )
-        self.faults = Faults()
 
     def admit(self, authorization: str | None, *, writes: bool) -> None:
         """Let a caller in.
@@ -85,9 +86,9 @@ class Service:
                 Kind.UNAUTHENTICATED,
             )
         key = authorization.removeprefix("Bearer ")
-        if _same(key, settings.api_key):
+        if same_key(key, settings.api_key):
             return
-        if not _same(key, settings.read_only_api_key):
+        if not same_key(key, settings.read_only_api_key):
             raise Refused("unauthorized: invalid api key", Kind.UNAUTHENTICATED)
         if writes:
             raise Refused("authorization, forbidden action: user 'reader' has insufficient permissions", Kind.FORBIDDEN)
@@ -100,13 +101,9 @@ class Service:
             ConnectionCut: the connection shall end without an answer.
         """
         ordered = self.faults.of(method)
-        fault.before(ordered)
+        faults.before(ordered, REFUSALS)
         result = work(ordered)
         for each in ordered:
             spoil(result, each)
-        fault.after(ordered)
+        faults.after(ordered)
         return result
-
-
-def _same(key: str, expected: str | None) -> bool:
-    return expected is not None and hmac.compare_digest(key.encode(), expected.encode())
