@@ -242,6 +242,22 @@ def test_payload_indexes_count_points(things: QdrantClient) -> None:
     assert things.get_collection(NAME).payload_schema.keys() == {"who"}
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a.", "a..b", "a[x]", "[0]", "a]", "$a"])
+def test_a_payload_index_needs_a_path(things: QdrantClient, name: str) -> None:
+    with refused(400, "INVALID_ARGUMENT", f"Invalid json path: '{name}'"):
+        things.create_payload_index(NAME, name, field_schema=models.PayloadSchemaType.KEYWORD, wait=True)
+    assert things.get_collection(NAME).payload_schema == {}
+
+
+def test_payload_indexes_of_paths(things: QdrantClient) -> None:
+    payload = {"a b": "x", "é-1": {"_c": ["x"]}}
+    things.upsert(NAME, [models.PointStruct(id=1, vector=[1, 2, 3, 4], payload=payload)], wait=True)
+    for name in ('"a b"', "é-1._c[]", "é-1._c[0]"):
+        things.create_payload_index(NAME, name, field_schema=models.PayloadSchemaType.KEYWORD, wait=True)
+    schema = things.get_collection(NAME).payload_schema
+    assert {name: field.points for name, field in schema.items()} == {'"a b"': 1, "é-1._c[]": 1, "é-1._c[0]": 1}
+
+
 def test_aliases_are_changed_up_to_the_first_refusal(things: QdrantClient) -> None:
     alias = models.CreateAlias(collection_name=NAME, alias_name="vectormigrate_alias")
     things.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])

@@ -16,6 +16,7 @@ from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.qdrant import grpc_messages as m
 from vectormigrate_dagster_tests.emulators.qdrant import grpc_requests as r
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Refused
+from vectormigrate_dagster_tests.emulators.qdrant.json_path import check_path
 from vectormigrate_dagster_tests.emulators.qdrant.service import Service
 
 
@@ -212,6 +213,7 @@ class _Points(_Face, points_service_pb2_grpc.PointsServicer):
 
     def CreateFieldIndex(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         def work() -> Any:
+            check_path(request.field_name)
             result = self._engine.create_index(request.collection_name, request.field_name, r.field_schema_of(request))
             return pb.PointsOperationResponse(result=RestToGrpc.convert_update_result(result))
 

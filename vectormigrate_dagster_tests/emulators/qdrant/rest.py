@@ -20,6 +20,7 @@ from vectormigrate_dagster_tests.emulators.faults import ConnectionCut
 from vectormigrate_dagster_tests.emulators.http_server import Connection, Server
 from vectormigrate_dagster_tests.emulators.qdrant import rest_messages as m
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused
+from vectormigrate_dagster_tests.emulators.qdrant.json_path import check_path
 from vectormigrate_dagster_tests.emulators.qdrant.service import Service
 from vectormigrate_dagster_tests.emulators.service import CONTROL
 
@@ -125,6 +126,10 @@ def _search_batch(r: Request) -> Any:
 
 def _index(r: Request) -> Any:
     request = r.as_model(models.CreateFieldIndex)
+    try:
+        check_path(request.field_name)
+    except Refused as error:
+        raise m.malformed(str(error)) from error
     return m.plain(r.service.engine.create_index(r.name, request.field_name, request.field_schema))
 
 
