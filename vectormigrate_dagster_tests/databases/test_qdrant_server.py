@@ -21,8 +21,9 @@ from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import Database, capabilities_of, open_source, open_target
 from vectormigrate_dagster.databases.qdrant import database as qdrant_database
 from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
-from vectormigrate_dagster.databases.qdrant.capabilities import at, missing, version_of
+from vectormigrate_dagster.databases.qdrant.capabilities import at, missing
 from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
+from vectormigrate_dagster.databases.version import version_of
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch, Stopped, Unavailable
 from vectormigrate_dagster.mapping.profile_models import Profile
 from vectormigrate_dagster.mapping.schema import map_schema

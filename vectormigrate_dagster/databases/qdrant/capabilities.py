@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from vectormigrate_dagster.databases.qdrant.schema import PAYLOAD_INDEXES, SETTINGS
+from vectormigrate_dagster.databases.version import Version
 from vectormigrate_dagster.model import Capabilities, CollectionSchema, Element, IdKind, Metric, ScopeKind, VectorKind
-
-Version = tuple[int, int]
-"""Major and minor version of a server."""
 
 _SPARSE_WEIGHTS = (Metric.DOT,)
 _DISTANCES = (Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN, Metric.MANHATTAN)
@@ -87,18 +84,6 @@ SAMPLES: Version = (1, 11)
 LISTS_SHARD_KEYS: Version = (1, 17)
 SLICES: Version = (1, 19)
 INSERT_ONLY: Version = (1, 17)
-
-
-def version_of(text: str) -> Version:
-    """Major and minor version out of what a server calls its version.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.match(r"v?(\d+)\.(\d+)", text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a version")
-    return int(match[1]), int(match[2])
 
 
 def at(version: Version, *, clustered: bool) -> Capabilities:

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from vectormigrate_dagster.databases.client import ClientDatabase, Doing
 from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS, Endpoint, QdrantOptions
 from vectormigrate_dagster.databases.qdrant import errors
-from vectormigrate_dagster.databases.qdrant.capabilities import EMBEDDED, SERVER, Version, at, missing, version_of
+from vectormigrate_dagster.databases.qdrant.capabilities import EMBEDDED, SERVER, at, missing
 from vectormigrate_dagster.databases.qdrant.folder import ENGINE
+from vectormigrate_dagster.databases.version import Version, version_of
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     ConfigurationError,

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from vectormigrate_dagster.databases.qdrant.capabilities import SAMPLES, SLICES, Version
+from vectormigrate_dagster.databases.qdrant.capabilities import SAMPLES, SLICES
 from vectormigrate_dagster.databases.qdrant.records import id_of, kind_of
 from vectormigrate_dagster.databases.qdrant.scopes import shard_key_of
 from vectormigrate_dagster.databases.splits import cut
+from vectormigrate_dagster.databases.version import Version
 from vectormigrate_dagster.model import Id, IdKind, Split
 
 _SAMPLE_PER_SPLIT = 20

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
+from vectormigrate_dagster.databases.version import Version
 from vectormigrate_dagster.model import Capabilities, Element, FieldType, IdKind, Metric, ScopeKind, VectorKind
-
-Version = tuple[int, int]
-"""Major and minor version of a server."""
 
 OLDEST: Version = (1, 27)
 """First of the servers that the official client talks to (weaviate/connect/v4.py)."""
@@ -100,18 +97,6 @@ SERVER = Capabilities(
         "versions": f"Servers from {OLDEST[0]}.{OLDEST[1]} on.",
     },
 )
-
-
-def version_of(text: str) -> Version:
-    """Major and minor version out of what a server calls its version.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.match(r"v?(\d+)\.(\d+)", text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a version")
-    return int(match[1]), int(match[2])
 
 
 def at(version: Version) -> Capabilities:

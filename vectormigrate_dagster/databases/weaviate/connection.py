@@ -12,14 +12,13 @@ from vectormigrate_dagster.databases.ahead import ahead
 from vectormigrate_dagster.databases.client import Doing
 from vectormigrate_dagster.databases.endpoint import Endpoint, WeaviateOptions, known_as
 from vectormigrate_dagster.databases.pages import PageSize
+from vectormigrate_dagster.databases.version import Version, version_of
 from vectormigrate_dagster.databases.weaviate.capabilities import (
     ALIASES,
     DEFAULT_MESSAGE_BYTES,
     OLDEST,
     SERVER,
-    Version,
     at,
-    version_of,
 )
 from vectormigrate_dagster.databases.weaviate.errors import WeaviateErrors, is_too_large
 from vectormigrate_dagster.databases.weaviate.integers import is_doubtful, names_of_integers, restored
