@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import capabilities_of
@@ -18,10 +19,13 @@ from vectormigrate_dagster.model import (
     Capabilities,
     CollectionSchema,
     Dense,
+    FieldSchema,
+    FieldType,
     Id,
     IdColumn,
     IdKind,
     IdSchema,
+    IndexSpec,
     Metric,
     Payload,
     VectorSchema,
@@ -108,3 +112,11 @@ def codes(report: LossReport) -> dict[str, str]:
 def canonical(payload: Any) -> str:
     """A payload as text in which 1, 1.0 and true differ."""
     return json.dumps(payload, sort_keys=True)
+
+
+def indexed(**changes) -> FieldSchema:
+    return FieldSchema(name="year", type=FieldType.INT64, index=IndexSpec(type="integer")).model_copy(update=changes)
+
+
+DATABASES = {"qdrant": QDRANT, "qdrant server": QDRANT_SERVER, "milvus": MILVUS, "milvus server": MILVUS_SERVER}
+every_database = pytest.mark.parametrize("target", DATABASES.values(), ids=DATABASES)

@@ -5,21 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import product
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from vectormigrate_dagster.databases.milvus.capabilities import of_version, require_version
 from vectormigrate_dagster.errors import ConfigurationError, SchemaMismatch
-from vectormigrate_dagster.mapping.keys import KeyRules, shadow, unshadow
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.mapping.schema import Mapping
 from vectormigrate_dagster.model import (
     Batch,
     Capabilities,
-    Dense,
     Element,
     FieldSchema,
     FieldType,
@@ -32,21 +26,18 @@ from vectormigrate_dagster.model import (
     VectorSchema,
 )
 from vectormigrate_dagster_tests.mapping.support import (
-    DIM,
     MILVUS,
     MILVUS_SERVER,
     QDRANT,
     QDRANT_SERVER,
     batch,
     codes,
+    every_database,
+    indexed,
     mapped,
     milvus_schema,
     qdrant_schema,
-    vectors,
 )
-
-DATABASES = {"qdrant": QDRANT, "qdrant server": QDRANT_SERVER, "milvus": MILVUS, "milvus server": MILVUS_SERVER}
-every_database = pytest.mark.parametrize("target", DATABASES.values(), ids=DATABASES)
 
 
 def subjects(report) -> set[str]:
@@ -108,303 +99,6 @@ def test_h15_dropped_things_are_reported_as_asked_for() -> None:
     assert [m.source for m in mapping.fields] == ["y"]
     dropped = {row.subject for row in report.rows if row.target == "dropped"}
     assert dropped == {"vector 'b'", "field 'x'"}
-
-
-# --- H-24: metrics ---
-
-
-@every_database
-@pytest.mark.parametrize("metric", list(Metric))
-def test_h24_a_metric_is_kept_or_the_plan_refuses(target: Capabilities, metric: Metric) -> None:
-    source = qdrant_schema(vectors=(VectorSchema(name="v", dim=DIM, metric=metric),))
-    mapping, report = mapped(source, QDRANT, target, batch(IdKind.U64, [1], name="v"))
-    held = metric in target.metrics[VectorKind.DENSE]
-    assert codes(report)["vector.v.metric"] == ("exact" if held else "refused")
-    if held:
-        assert mapping.target_schema.vectors[0].metric is metric
-
-
-def test_h24_another_metric_has_to_be_asked_for_and_allowed() -> None:
-    source = qdrant_schema(vectors=(VectorSchema(name="v", dim=DIM, metric=Metric.MANHATTAN),))
-    records = batch(IdKind.U64, [1], name="v")
-    mapping, report = mapped(source, QDRANT, MILVUS, records, types={"vector.v": "euclidean"})
-    assert mapping.target_schema.vectors[0].metric is Metric.EUCLIDEAN
-    assert [row.code for row in report.rows if row.blocks] == ["vector.v.metric"]
-    _, report = mapped(
-        source, QDRANT, MILVUS, records, types={"vector.v": "euclidean"}, allow=("vector.v.metric",)
-    )  # fmt: skip
-    report.check()
-
-
-def test_a_vector_without_a_metric_needs_one_unless_there_is_no_choice() -> None:
-    sparse = VectorSchema(name="s", kind=VectorKind.SPARSE)
-    source = milvus_schema(vectors=(VectorSchema(name="v", dim=2), sparse))
-    mapping, report = mapped(source, MILVUS, QDRANT)
-    assert codes(report)["vector.v.metric"] == "refused"
-    assert mapping.target_schema.vector("s").metric is Metric.DOT
-
-
-# --- H-12 and the norm ---
-
-
-def cosine(values, source: Capabilities, **options):
-    schema = milvus_schema(vectors=(VectorSchema(name="vector", dim=DIM, metric=Metric.COSINE),))
-    records = Batch(IdColumn.of(IdKind.TEXT, ["1", "2"]), None, {"vector": Dense(values)}, [{}, {}])
-    return mapped(schema, source, QDRANT, records, **options)
-
-
-def test_h12_a_norm_that_gets_lost_needs_consent() -> None:
-    mapping, report = cosine(vectors(2), MILVUS)
-    assert codes(report)["vector.vector.norm"] == "lossy"
-    assert mapping.vectors[0].unit
-    mapping, report = cosine(vectors(2), MILVUS, allow=("vector.vector.norm",))
-    report.check()
-    assert not mapping.vectors[0].unit
-
-
-def test_h12_unit_vectors_are_widened_and_stay_checked() -> None:
-    values = vectors(2)
-    values /= abs(values).sum(axis=1, keepdims=True)
-    values = (values.T / (values**2).sum(axis=1) ** 0.5).T
-    mapping, report = cosine(values, MILVUS)
-    assert codes(report)["vector.vector.norm"] == "widened"
-    assert mapping.vectors[0].unit
-    _, report = cosine(vectors(2), QDRANT)
-    assert "vector.vector.norm" not in codes(report)
-
-
-# --- vectors ---
-
-
-def test_the_unnamed_vector_gets_a_name_and_loses_it_on_the_way_back() -> None:
-    there, _ = mapped(qdrant_schema(), QDRANT, MILVUS, batch(IdKind.U64, [1]))
-    assert there.vectors[0].target == "vector"
-    back, _ = mapped(there.target_schema, MILVUS, QDRANT, batch(IdKind.I64, [1], name="vector"))
-    assert back.vectors[0].target == ""
-    assert back.target_schema.vectors[0].name == ""
-
-
-def test_names_that_no_column_may_have_are_changed_without_meeting() -> None:
-    names = ("a-b", "a_b", "1", "é")
-    source = qdrant_schema(vectors=tuple(VectorSchema(name=name, dim=2, metric=Metric.DOT) for name in names))
-    mapping, report = mapped(source, QDRANT, MILVUS)
-    assert [m.target for m in mapping.vectors] == ["a_b", "a_b_", "_1", "_"]
-    assert codes(report)["vector.a-b"] == "widened"
-    back, _ = mapped(mapping.target_schema, MILVUS, QDRANT)
-    assert tuple(m.target for m in back.vectors) == names
-
-
-@pytest.mark.parametrize(
-    ("vector", "grade"),
-    [
-        (VectorSchema(name="v", element=Element.FLOAT16, dim=2, metric=Metric.DOT), "widened"),
-        (VectorSchema(name="v", element=Element.UINT8, dim=2, metric=Metric.DOT), "widened"),
-        (VectorSchema(name="v", element=Element.BINARY, dim=8, metric=Metric.DOT), "refused"),
-        (VectorSchema(name="v", kind=VectorKind.MULTI, dim=2, metric=Metric.DOT), "refused"),
-        (VectorSchema(name="v", dim=40_000, metric=Metric.DOT), "refused"),
-        (VectorSchema(name="v", dim=2, metric=Metric.DOT), "exact"),
-    ],
-)
-def test_vectors_are_kept_widened_or_refused(vector: VectorSchema, grade: str) -> None:
-    mapping, report = mapped(qdrant_schema(vectors=(vector,)), QDRANT, MILVUS)
-    assert codes(report)["vector.v"] == grade
-    if grade == "widened":
-        assert mapping.target_schema.vectors[0].element is Element.FLOAT32
-        assert mapping.vectors[0].conversion == "widen_f32"
-
-
-def test_missing_vectors_need_consent_where_the_target_needs_all() -> None:
-    records = Batch(IdColumn.of(IdKind.U64, [1, 2]), None, {"": Dense(vectors(2), vectors(2)[:, 0] > 9)}, [{}, {}])
-    mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS, records)
-    assert codes(report)["vector..missing"] == "lossy"
-    assert mapping.vectors[0].required
-    mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS_SERVER, records)
-    assert "vector..missing" not in codes(report)
-    assert mapping.target_schema.vectors[0].optional
-
-
-# --- fields ---
-
-
-def indexed(**changes) -> FieldSchema:
-    return FieldSchema(name="year", type=FieldType.INT64, index=IndexSpec(type="integer")).model_copy(update=changes)
-
-
-@pytest.mark.parametrize(
-    ("payloads", "complete", "declared"),
-    [
-        ([{"year": 1}, {"year": 2}], True, True),
-        ([{"year": 1}, {"year": None}], True, True),
-        ([{"year": 1}, {"year": 2}], False, False),
-        ([{"year": 1}, {}], True, False),
-        ([{"year": 1}, {"year": "x"}], True, False),
-        ([{"year": 1}, {"year": 1.0}], True, False),
-        ([{"year": 1}, {"year": 2**63}], True, False),
-        ([{}, {}], True, False),
-    ],
-)
-def test_a_column_is_declared_only_if_it_is_proven_exact(payloads, complete: bool, declared: bool) -> None:
-    source = qdrant_schema(fields=(indexed(),))
-    mapping, report = mapped(source, QDRANT_SERVER, MILVUS, batch(IdKind.U64, [1, 2], payloads), complete=complete)
-    assert [field.name for field in mapping.target_schema.fields] == (["year"] if declared else [])
-    assert codes(report)["field.year"] == "exact"
-    assert codes(report)["field.year.index"] == "widened"
-
-
-def test_a_key_without_an_index_stays_undeclared() -> None:
-    mapping, _ = mapped(qdrant_schema(), QDRANT, MILVUS, batch(IdKind.U64, [1], [{"year": 1}]))
-    assert mapping.target_schema.fields == ()
-    assert mapping.target_schema.dynamic
-
-
-def test_an_asked_for_column_reports_what_it_would_alter() -> None:
-    payloads = [{"x": 0.1}, {"x": None}, {}, {"x": "text"}]
-    records = batch(IdKind.U64, [1, 2, 3, 4], payloads)
-    mapping, report = mapped(qdrant_schema(), QDRANT, MILVUS, records, types={"x": "float32"})
-    assert {row.code for row in report.rows if row.blocks} == {"field.x.absent", "field.x.float32", "field.x.type"}
-    assert mapping.fields[0].conversion == "float32"
-    assert not mapping.fields[0].absent_as_null
-    mapping, _ = mapped(
-        qdrant_schema(), QDRANT, MILVUS, records, types={"x": "float32"}, allow=("field.x.absent", "field.x.float32")
-    )  # fmt: skip
-    assert mapping.fields[0].absent_as_null
-    assert mapping.fields[0].rounds
-
-
-def test_ints_that_the_target_cannot_hold_are_counted() -> None:
-    records = batch(IdKind.U64, [1, 2, 3], [{"n": 2**63}, {"n": 5}, {"n": [-(2**63) - 1]}])
-    _, report = mapped(qdrant_schema(), QDRANT, MILVUS, records)
-    row = next(row for row in report.rows if row.code == "field.n.int_range")
-    assert row.reason.startswith("2 values of 'n' are beyond int64")
-    records = batch(IdKind.U64, [1, 2], [{"n": 2**53 + 1}, {"n": 2**53}])
-    _, report = mapped(qdrant_schema(), QDRANT, MILVUS.but(max_int=2**53, min_int=-(2**53)), records, complete=False)
-    row = next(row for row in report.rows if row.code == "field.n.int_precision")
-    assert row.reason.startswith("1 sampled values of 'n' are beyond 2^53")
-
-
-def test_declared_fields_keep_their_declaration_and_indexes() -> None:
-    column = FieldSchema(
-        name="tag", type=FieldType.TEXT, declared=True, nullable=True, max_length=9, index=IndexSpec(type="TRIE")
-    )
-    source = milvus_schema(fields=(column,), dynamic=False)
-    records = batch(IdKind.TEXT, ["a"], [{"tag": "x"}], name="vector")
-    same, report = mapped(source, MILVUS, MILVUS, records)
-    assert same.target_schema.fields == (column,)
-    assert not same.target_schema.dynamic
-    assert {row.grade.value for row in report.rows} == {"exact"}
-    other, report = mapped(source, MILVUS_SERVER, QDRANT_SERVER, records)
-    assert other.target_schema.fields == (
-        FieldSchema(name="tag", type=FieldType.TEXT, index=IndexSpec(type="keyword")),
-    )
-    assert codes(report)["field.tag.index"] == "widened"
-
-
-OLD_MILVUS = of_version((2, 3, 5))
-"""Before 2.5: no column may be null or have a default."""
-
-
-def milvus_column(**settings: Any) -> FieldSchema:
-    known = {"nullable": True, "index": IndexSpec(type="INVERTED")} | settings
-    return FieldSchema(name="n", type=FieldType.INT64, declared=True, **known)
-
-
-def planned_for_old_milvus(column: FieldSchema, payloads: list[dict[str, Any]], **options: Any):
-    """A plan that the old server accepts, and its report."""
-    source = milvus_schema(fields=(column,), dynamic=False)
-    records = batch(IdKind.TEXT, [str(i) for i in range(len(payloads))], payloads, name="vector")
-    mapping, report = mapped(source, MILVUS_SERVER, OLD_MILVUS, records, **options)
-    require_version(mapping.target_schema, (2, 3, 5))
-    report.check()
-    mapped_batches = RecordMapper(mapping).map(records)
-    return mapping, codes(report), mapped_batches
-
-
-def test_a_column_that_may_be_null_becomes_a_key_where_columns_may_not() -> None:
-    payloads = [{"n": 1}, {"n": None}]
-    mapping, grades, out = planned_for_old_milvus(milvus_column(), payloads)
-    assert mapping.target_schema.fields == ()
-    assert mapping.target_schema.dynamic
-    assert (grades["field.n"], grades["field.n.index"]) == ("widened", "widened")
-    assert not out.refused
-    assert out.batches[0].payloads == payloads
-
-
-def test_a_column_without_a_null_in_any_record_becomes_a_required_one() -> None:
-    payloads = [{"n": 1}, {"n": 2}]
-    mapping, grades, out = planned_for_old_milvus(milvus_column(), payloads)
-    assert mapping.target_schema.fields == (milvus_column(nullable=False),)
-    assert grades["field.n"] == "exact"
-    assert out.batches[0].payloads == payloads
-    mapping, grades, _ = planned_for_old_milvus(milvus_column(), payloads, complete=False)
-    assert mapping.target_schema.fields == ()  # a sample proves nothing
-    assert grades["field.n"] == "widened"
-
-
-def test_a_default_of_a_required_column_is_left_behind_where_there_are_none() -> None:
-    column = milvus_column(nullable=False, default=7)
-    mapping, grades, out = planned_for_old_milvus(column, [{"n": 7}], complete=False)
-    assert mapping.target_schema.fields == (milvus_column(nullable=False),)
-    assert grades["field.n.default"] == "widened"
-    assert not out.refused
-
-
-def test_an_indexed_key_is_a_column_only_if_no_record_has_null() -> None:
-    field = FieldSchema(name="n", type=FieldType.INT64, index=IndexSpec(type="integer"))
-    for payloads, columns in (([{"n": 1}, {"n": None}], []), ([{"n": 1}, {"n": 2}], [False])):
-        records = batch(IdKind.U64, [1, 2], payloads)
-        mapping, report = mapped(qdrant_schema(fields=(field,)), QDRANT, OLD_MILVUS, records)
-        assert [field.nullable for field in mapping.target_schema.fields] == columns
-        require_version(mapping.target_schema, (2, 3, 5))
-        report.check()
-        assert RecordMapper(mapping).map(records).batches[0].payloads == payloads
-
-
-def test_a_column_that_was_asked_for_says_which_nulls_it_refuses() -> None:
-    records = batch(IdKind.U64, [1, 2, 3], [{"n": 1}, {"n": None}, {}])
-    mapping, report = mapped(qdrant_schema(), QDRANT, OLD_MILVUS, records, types={"n": "int64"})
-    require_version(mapping.target_schema, (2, 3, 5))
-    assert (codes(report)["field.n.null"], codes(report)["field.n.absent"]) == ("lossy", "lossy")
-    assert [refusal.id for refusal in RecordMapper(mapping).map(records).refused] == ["2", "3"]
-
-
-def test_a_rename_that_meets_another_key_is_refused() -> None:
-    records = batch(IdKind.U64, [1], [{"a": 1, "b": 2}])
-    _, report = mapped(qdrant_schema(), QDRANT, MILVUS, records, rename={"a": "b"})
-    assert codes(report)["field.b.rename"] == "refused"
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    names=st.frozensets(st.text("ab_", min_size=1, max_size=3), max_size=4),
-    keys=st.frozensets(st.text("ab_", max_size=5), max_size=30),
-)
-def test_shadowed_keys_move_aside_and_come_back(names: frozenset[str], keys: frozenset[str]) -> None:
-    moved = {key: shadow(key, names) for key in keys}
-    assert not set(moved.values()) & names
-    assert len(set(moved.values())) == len(keys)
-    assert all(unshadow(target, names) == key for key, target in moved.items())
-
-
-def test_a_payload_key_that_looks_like_a_vector_option_is_a_key() -> None:
-    rules = KeyRules(rename={"vector.x": "y"})
-    assert rules.target_of("vector.x") == "y"
-    mapping, _ = mapped(qdrant_schema(), QDRANT, MILVUS, batch(IdKind.U64, [1], [{"vector.x": 1}]))
-    assert mapping.fields[0].target == "vector.x"
-
-
-def test_an_option_for_a_vector_leaves_a_payload_key_of_that_name_alone() -> None:
-    two = tuple(VectorSchema(name=name, dim=DIM, metric=Metric.DOT) for name in ("v", "x"))
-    records = Batch(
-        IdColumn.of(IdKind.U64, [1]), None, {name: Dense(vectors(1)) for name in ("v", "x")}, [{"vector.x": 1}]
-    )
-    source = qdrant_schema(vectors=two)
-    mapping, _ = mapped(source, QDRANT, QDRANT, records, drop=("vector.x",))
-    (done,) = RecordMapper(mapping).map(records).batches
-    assert list(done.vectors) == ["v"]
-    assert list(done.payloads) == [{"vector.x": 1}]
-    other, _ = mapped(source, QDRANT, MILVUS, records, types={"vector.x": "cosine"}, rename={"vector.x": "y"})
-    (done,) = RecordMapper(other).map(records).batches
-    assert list(done.payloads) == [{"vector.x": 1}]
 
 
 # --- options ---
