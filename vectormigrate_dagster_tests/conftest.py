@@ -13,7 +13,7 @@ from hypothesis import settings
 from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.databases.endpoint import QdrantOptions, WeaviateOptions
+from vectormigrate_dagster.databases.endpoint import PineconeOptions, QdrantOptions, WeaviateOptions
 from vectormigrate_dagster_tests.emulators.pinecone import PineconeServer, PineconeStandIn
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
 from vectormigrate_dagster_tests.emulators.weaviate import WeaviateServer, WeaviateStandIn
@@ -75,8 +75,8 @@ def pinecone_server() -> Iterator[PineconeServer]:
     if url := os.environ.get("PINECONE_HOST"):
         yield PineconeServer(url, os.environ["PINECONE_API_KEY"])
         return
-    with PineconeStandIn() as server:
-        yield PineconeServer(server.url, server.api_key)
+    with PineconeStandIn(grpc=True) as server:
+        yield PineconeServer(server.url, server.api_key, server.grpc_url)
 
 
 @pytest.fixture
@@ -128,8 +128,13 @@ def qdrant_collections(qdrant_server: QdrantServer) -> Collections:
 def pinecone_collections(pinecone_server: PineconeServer) -> Collections:
     """Indexes of the Pinecone server, whose names are small letters, digits and hyphens."""
     key = SecretStr(pinecone_server.api_key)
+    options = PineconeOptions(grpc_url=pinecone_server.grpc_url)
     return lambda name: Endpoint(
-        type="pinecone", url=pinecone_server.url, api_key=key, collection=_new(name).lower().replace("_", "-")
+        type="pinecone",
+        url=pinecone_server.url,
+        api_key=key,
+        collection=_new(name).lower().replace("_", "-"),
+        options=options,
     )
 
 

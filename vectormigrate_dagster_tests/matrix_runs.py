@@ -77,10 +77,10 @@ def sides(folder: Path, servers: Mapping[str, Callable[[str], Endpoint]]) -> Ite
     lite = Endpoint(type="milvus", path=folder / "milvus.db", collection="probe")
     named = {"milvus": lambda name: replace(lite, collection=f"{name}_{next(numbers)}"), **servers}
     with databases.keep_open(lite):
-        yield {name: _side(collections) for name, collections in named.items()}
+        yield {name: side_of(collections) for name, collections in named.items()}
 
 
-def _side(collections: Callable[[str], Endpoint]) -> Side:
+def side_of(collections: Callable[[str], Endpoint]) -> Side:
     def new() -> Place:
         endpoint = collections("Cell")
         return lambda: databases.open_target(endpoint)

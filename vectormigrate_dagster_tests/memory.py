@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vectormigrate_dagster.databases.base import Database, Endpoint, Fetched, Hits, Refusal
+from vectormigrate_dagster.databases.base import Database, Endpoint, Fetched, Hits, Queries, Refusal, Where
+from vectormigrate_dagster.databases.columns import array_rows, sparse_rows
 from vectormigrate_dagster.errors import InvalidRecord, NotFound
 from vectormigrate_dagster.model import (
     Batch,
@@ -48,6 +50,7 @@ CAPABILITIES = Capabilities(
     mixed_id_kinds=True,
     ids_are_unique_per_scope=True,
     metrics={VectorKind.DENSE: tuple(Metric)},
+    searches=tuple(VectorKind),
     elements=tuple(Element),
     vector_kinds=tuple(VectorKind),
     default_vector_name="",
@@ -153,6 +156,10 @@ class MemoryDatabase(Database):
             scopes = self.store.records if scope is None else {scope: self.store.records.get(scope, {})}
             return sum(len(records) for records in scopes.values())
 
+    def about(self, scope: str | None = None) -> int:
+        self._call("about")
+        return super().about(scope)
+
     def repeated(self, scope: str | None = None) -> int:
         self._call("repeated")
         return super().repeated(scope)
@@ -236,12 +243,13 @@ class MemoryDatabase(Database):
 
     def search(
         self,
-        vectors: npt.NDArray[np.float32],
+        vectors: Queries,
         k: int,
         *,
         vector: str = "",
         exact: bool = False,
         scope: str | None = None,
+        where: Where | None = None,
     ) -> Hits:
         self._call("search")
         metric = self.metric or self.schema.vector(vector).metric or Metric.COSINE
@@ -251,13 +259,14 @@ class MemoryDatabase(Database):
                 return Hits([IdColumn.of(IdKind.U64, [])] * len(vectors), [np.zeros(0, np.float32)] * len(vectors))
             batch = self._batch(kinds[0], self._sorted(scope, kinds[0]), scope)
         column = batch.vectors[vector]
-        assert isinstance(column, Dense)
-        rows = np.flatnonzero(is_valid(column))
-        scores = _scores(metric, vectors.astype(np.float64), column.values[rows].astype(np.float64))
+        wanted = (where or {}).items()
+        found = [wanted <= payload.items() for payload in batch.payloads]
+        rows = np.flatnonzero(is_valid(column) & np.array(found, np.bool_))
+        scores = _scores(metric, vectors, column.take(rows))
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return Hits(
             [batch.ids.take(rows[best]) for best in order],
-            [scores[i, best].astype(np.float32) for i, best in enumerate(order)],
+            [_claimed(metric, scores[i, best]) for i, best in enumerate(order)],
         )
 
     def prepare_bulk_load(self) -> None:
@@ -265,6 +274,9 @@ class MemoryDatabase(Database):
 
     def finish_bulk_load(self) -> None:
         self._call("finish_bulk_load")
+
+    def wait_indexed(self) -> None:
+        self._call("wait_indexed")
 
     def wait_visible(self) -> None:
         self._call("wait_visible")
@@ -373,10 +385,33 @@ def _concat(columns: list[VectorColumn | None], lengths: list[int]) -> VectorCol
     return Multi(offsets, values, valid)
 
 
-def _scores(
+def _claimed(metric: Metric, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Scores as this database gives them: distances are not negative."""
+    return (scores if metric in (Metric.COSINE, Metric.DOT) else -scores).astype(np.float32)
+
+
+def _scores(metric: Metric, queries: Queries, column: VectorColumn) -> npt.NDArray[np.float64]:
+    """Higher is better, float64 (q, n)."""
+    if isinstance(queries, Sparse) and isinstance(column, Sparse):
+        asked, held = list(map(_weights, sparse_rows(queries))), list(map(_weights, sparse_rows(column)))
+        return np.array([[sum(w * b.get(i, 0.0) for i, w in a.items()) for b in held] for a in asked]).reshape(
+            len(asked), len(held)
+        )
+    if isinstance(queries, Multi) and isinstance(column, Multi):
+        rows = [row.astype(np.float64) for row in array_rows(column)]
+        return np.array([[(q @ row.T).max(axis=1).sum() for row in rows] for q in array_rows(queries)])
+    assert isinstance(queries, np.ndarray)
+    assert isinstance(column, Dense)
+    return _dense_scores(metric, queries.astype(np.float64), column.values.astype(np.float64))
+
+
+def _weights(row: Any) -> dict[int, float]:
+    return dict(zip(*row, strict=True))
+
+
+def _dense_scores(
     metric: Metric, queries: npt.NDArray[np.float64], vectors: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Higher is better, float64 (q, n)."""
     if metric is Metric.EUCLIDEAN:
         return -np.linalg.norm(queries[:, None, :] - vectors[None, :, :], axis=2)
     if metric is Metric.MANHATTAN:
@@ -441,6 +476,19 @@ class SameMapper:
         )
         return SameMapped((batch.take(kept),) if kept else (), refused)
 
+    @property
+    def keeps_ids_apart(self) -> bool:
+        """Ids do not change."""
+        return True
+
+    def target_split(self, split: Split) -> Split | None:
+        """The same split."""
+        return split
+
     def original_ids(self, batch: Batch) -> list[tuple[IdKind, Id]]:
         """The same ids."""
         return [(batch.ids.kind, key) for key in batch.ids.to_pylist()]
+
+    def original_scopes(self, batch: Batch) -> list[str | None]:
+        """The same scope."""
+        return [batch.scope] * len(batch)

@@ -41,7 +41,7 @@ READS = {
 """What a source may be asked for; anything else counts as a write."""
 
 CLIENT_WRITES = ("insert", "upsert", "delete", "flush", "create_collection", "drop_collection", "create_index")
-MODULE_WRITES = ("create", "drop", "upsert", "delete", "prepare_bulk_load", "finish_bulk_load")
+MODULE_WRITES = ("create", "drop", "upsert", "delete", "prepare_bulk_load", "resume_indexing", "finish_bulk_load")
 """What would write to a Milvus, which has no stand-in: methods of its client, and of our module."""
 
 

@@ -15,8 +15,10 @@ from vectormigrate_dagster.databases.endpoint import OPTIONS, Endpoint, Options
 from vectormigrate_dagster.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from vectormigrate_dagster.databases.base import Database, Fetched, Hits, Refusal, Sleep, Source
-    from vectormigrate_dagster.model import Capabilities
+    from vectormigrate_dagster.databases.base import Database, Fetched, Hits, Queries, Refusal, Sleep, Where
+    from vectormigrate_dagster.databases.bulk_files import BulkFiles
+    from vectormigrate_dagster.databases.source import Source
+    from vectormigrate_dagster.model import Capabilities, CollectionSchema
 
 __all__ = [
     "TYPES",
@@ -25,9 +27,12 @@ __all__ = [
     "Fetched",
     "Hits",
     "Options",
+    "Queries",
     "Refusal",
     "Sleep",
     "Source",
+    "Where",
+    "bulk_files_of",
     "capabilities_of",
     "keep_open",
     "open_source",
@@ -36,6 +41,9 @@ __all__ = [
 ]
 
 _CLASSES = {"milvus": "Milvus", "pinecone": "Pinecone", "qdrant": "Qdrant", "weaviate": "Weaviate"}
+
+_FILES = {"milvus": "MilvusFiles", "pinecone": "PineconeFiles"}
+"""Of the databases with a bulk import of files."""
 
 TYPES: tuple[str, ...] = tuple(sorted(_CLASSES))
 """The values that `type` may have in a migration file."""
@@ -55,7 +63,7 @@ def open_target(endpoint: Endpoint, *, sleep: Sleep = time.sleep) -> Database:
 
 def open_source(endpoint: Endpoint, *, sleep: Sleep = time.sleep) -> Source:
     """Open a collection read-only; see `open_target`."""
-    from vectormigrate_dagster.databases.base import Source
+    from vectormigrate_dagster.databases.source import Source
 
     return Source(open_target(endpoint, sleep=sleep))
 
@@ -87,6 +95,22 @@ def capabilities_of(type: str, *, embedded: bool = False) -> Capabilities:
     return cls.embedded_capabilities if embedded else cls.capabilities
 
 
+def bulk_files_of(endpoint: Endpoint, schema: CollectionSchema) -> BulkFiles:
+    """How a database's own bulk import wants the files of a collection; connects to nothing.
+
+    Raises:
+        ConfigurationError: it has no such import (`Capabilities.imports_files`).
+        SchemaMismatch: it has none into such a collection.
+    """
+    can = capabilities_of(endpoint.type, embedded=endpoint.embedded)
+    if not can.imports_files:
+        raise ConfigurationError(
+            f"{can.title} has no bulk import of files; move the records with 'vectormigrate migrate'"
+        )
+    module = import_module(f"vectormigrate_dagster.databases.{endpoint.type}.bulk_files")
+    return getattr(module, _FILES[endpoint.type])(endpoint, schema)  # type: ignore[no-any-return]  # a test looks at each
+
+
 def options_of(type: str) -> type[Options]:
     """The model of a database's `options:` in a migration file."""
     return OPTIONS[_known(type)]
@@ -106,5 +130,6 @@ def _known(type: str) -> str:
 def __getattr__(name: str) -> Any:
     """Import a part of the contract when it is first asked for."""
     if name in __all__:
-        return getattr(import_module("vectormigrate_dagster.databases.base"), name)
+        module = "source" if name == "Source" else "base"
+        return getattr(import_module(f"vectormigrate_dagster.databases.{module}"), name)
     raise AttributeError(name)

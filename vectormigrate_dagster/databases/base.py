@@ -1,19 +1,15 @@
 """The contract of every database: the same methods, in the same order, with declared capabilities.
 
-`Database` is the whole contract; `Source` is a view of it that has no method that writes.
+`Database` is the whole contract; `source.Source` is a view of it that has no method that writes.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,12 +17,24 @@ import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.endpoint import Endpoint, Options
-from vectormigrate_dagster.errors import SchemaMismatch
-from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema, IdColumn, Split, VectorKind
+from vectormigrate_dagster.model import (
+    Batch,
+    Capabilities,
+    CollectionSchema,
+    IdColumn,
+    IdKind,
+    Multi,
+    Sparse,
+    Split,
+)
 
 T = TypeVar("T")
 Sleep = Callable[[float], None]
 """Waits a number of seconds; what it raises ends the wait."""
+
+Queries = npt.NDArray[np.float32] | Sparse | Multi
+Where = Mapping[str, bool | int | str]
+"""Fields and the values that they must hold."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,10 @@ class Database(ABC):
     def count(self, scope: str | None = None) -> int:
         """Count records exactly, of one scope or (None) of all."""
 
+    def about(self, scope: str | None = None) -> int:
+        """About how many records `count` would find, for plans; what is believed, where counting them takes hours."""
+        return self.count(scope)
+
     def repeated(self, scope: str | None = None) -> int:
         """Count rows that `count` counts and no reader sees, because another row has the same id.
 
@@ -128,6 +140,10 @@ class Database(ABC):
         """
         del scope
         return 0
+
+    def repeated_ids(self, scope: str | None = None) -> IdColumn:  # noqa: ARG002  # ids are unique in most databases
+        """The first ids that several of the rows have that `repeated` counts, a thousand about; it costs as much."""
+        return IdColumn.of(IdKind.TEXT, [])
 
     @abstractmethod
     def scopes(self) -> list[str]:
@@ -176,22 +192,58 @@ class Database(ABC):
     @abstractmethod
     def search(
         self,
-        vectors: npt.NDArray[np.float32],
+        vectors: Queries,
         k: int,
         *,
         vector: str = "",
         exact: bool = False,
         scope: str | None = None,
+        where: Where | None = None,
     ) -> Hits:
-        """Find the k records nearest to each of `vectors`, float32 (q, d), by the vector named `vector`."""
+        """Find the k records nearest to each of `vectors` by the vector named `vector`.
+
+        Args:
+            vectors: float32 (q, d) components (bits as 0 and 1), or a column of a kind in `Capabilities.searches`.
+            k: answers per query.
+            vector: the vector's name.
+            exact: leave no record out for speed.
+            scope: only records of this scope.
+            where: only records whose fields hold these values: booleans, integers or texts of top-level fields.
+
+        Raises:
+            SchemaMismatch: it cannot search so, such as by a field that it cannot filter by.
+        """
+
+    def index_settings(self) -> dict[str, Any] | None:
+        """What `prepare_bulk_load` would change, as it is now, in JSON; None if it would change nothing.
+
+        Whoever defers indexing keeps it durably first: it is what `resume_indexing` puts back, in another process too.
+        """
+        return None
 
     @abstractmethod
     def prepare_bulk_load(self) -> None:
-        """Defer indexing, where the database can."""
+        """Defer indexing, where the database can (`Capabilities.defers_indexing`)."""
+
+    def resume_indexing(self, settings: Mapping[str, Any]) -> None:
+        """Undo `prepare_bulk_load`, without waiting for what is indexed then; may be called again.
+
+        Args:
+            settings: what `index_settings` told before.
+        """
+        del settings
 
     @abstractmethod
     def finish_bulk_load(self) -> None:
-        """Undo `prepare_bulk_load` and wait until indexes are built."""
+        """See that everything written is indexed, and wait for it; undo `prepare_bulk_load` before.
+
+        Raises:
+            DatabaseError: the database cannot build an index.
+        """
+
+    @abstractmethod
+    def wait_indexed(self) -> None:
+        """Wait until no record waits to be indexed; writes nothing, and starts no indexing that does not run."""
 
     @abstractmethod
     def wait_visible(self) -> None:
@@ -236,150 +288,3 @@ class Database(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class Source:
-    """A collection that can be read and has no method that writes."""
-
-    def __init__(self, database: Database | Source) -> None:
-        self._database = database
-        self.endpoint: Endpoint = database.endpoint
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """See `Database.capabilities`."""
-        return self._database.capabilities
-
-    def probe(self) -> Capabilities:
-        """See `Database.probe`."""
-        return self._ask(self._database.probe)
-
-    def describe(self) -> CollectionSchema:
-        """See `Database.describe`."""
-        return self._ask(self._database.describe)
-
-    def count(self, scope: str | None = None) -> int:
-        """See `Database.count`."""
-        return self._ask(partial(self._database.count, scope))
-
-    def repeated(self, scope: str | None = None) -> int:
-        """See `Database.repeated`."""
-        return self._ask(partial(self._database.repeated, scope))
-
-    def scopes(self) -> list[str]:
-        """See `Database.scopes`."""
-        return self._ask(self._database.scopes)
-
-    def plan_splits(self, target_records: int, scopes: Sequence[str] | None = None) -> list[Split]:
-        """See `Database.plan_splits`."""
-        return self._ask(partial(self._database.plan_splits, target_records, scopes))
-
-    def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
-        """See `Database.scan`."""
-        return self._database.scan(split, after, batch_records)
-
-    def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
-        """See `Database.fetch`."""
-        return self._ask(partial(self._database.fetch, ids, scope))
-
-    def search(
-        self,
-        vectors: npt.NDArray[np.float32],
-        k: int,
-        *,
-        vector: str = "",
-        exact: bool = False,
-        scope: str | None = None,
-    ) -> Hits:
-        """See `Database.search`."""
-        return self._ask(partial(self._database.search, vectors, k, vector=vector, exact=exact, scope=scope))
-
-    def ping(self) -> None:
-        """See `Database.ping`."""
-        self._database.ping()
-
-    def as_of_now(self) -> AbstractContextManager[None]:
-        """See `Database.as_of_now`."""
-        return self._database.as_of_now()
-
-    def close(self) -> None:
-        """See `Database.close`."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _ask(self, call: Callable[[], T]) -> T:
-        """Make a call that reads; a subclass may make it more than once."""
-        return call()
-
-
-def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a database's reported settings without anything that looks like a secret."""
-    return {
-        key: "********" if any(word in key.lower() for word in ("key", "token", "password", "secret")) else value
-        for key, value in settings.items()
-    }
-
-
-def check_schema(schema: CollectionSchema, can: Capabilities) -> None:
-    """Check that a database can hold such a collection, before anything is made.
-
-    Indexes and quantization are intent and not checked: where there is no such thing, none is built.
-
-    Raises:
-        SchemaMismatch: it cannot; every reason is named.
-    """
-    problems = []
-    if not any(kind in can.id_kinds for kind in schema.ids.kinds):
-        problems.append(f"ids are {_names(schema.ids.kinds)}, possible are {_names(can.id_kinds)}")
-    elif len(schema.ids.kinds) > 1 and not can.mixed_id_kinds:
-        problems.append(f"ids are of several kinds ({_names(schema.ids.kinds)}), possible is one")
-    if can.max_vectors is not None and len(schema.vectors) > can.max_vectors:
-        problems.append(f"it has {len(schema.vectors)} vectors, possible are {can.max_vectors}")
-    for kind, number in Counter(vector.kind for vector in schema.vectors).items():
-        if can.max_per_kind is not None and number > can.max_per_kind:
-            problems.append(f"it has {number} {kind.value} vectors, possible are {can.max_per_kind}")
-    for vector in schema.vectors:
-        name = f"vector '{vector.name}'"
-        if vector.kind not in can.vector_kinds:
-            problems.append(f"{name} is {vector.kind.value}, possible are {_names(can.vector_kinds)}")
-        elif vector.metric is not None and vector.metric not in can.metrics[vector.kind]:
-            problems.append(
-                f"{name} is compared by {vector.metric.value}, possible are {_names(can.metrics[vector.kind])}"
-            )
-        if vector.element not in can.elements:
-            problems.append(f"{name} holds {vector.element.value}, possible are {_names(can.elements)}")
-        if vector.dim is not None and not 1 <= vector.dim <= can.max_dim:
-            problems.append(f"{name} has {vector.dim} dimensions, possible are 1 to {can.max_dim}")
-        may_lack = can.missing_vectors or (can.missing_sparse and vector.kind is VectorKind.SPARSE)
-        if vector.optional and not may_lack:
-            problems.append(f"{name} may be missing, which is not possible")
-    problems += [
-        f"field '{f.name}' is {f.type.value}, possible are {_names(can.field_types)}"
-        for f in schema.fields
-        if f.declared and f.type not in can.field_types
-    ]
-    fields = [f.name for f in schema.fields if f.declared]
-    patterns = (
-        ("a field", fields, can.field_name_pattern),
-        ("a vector", [v.name for v in schema.vectors], can.vector_name_pattern or can.field_name_pattern),
-    )
-    problems += [
-        f"'{name}' is no name for {what} (pattern {pattern})"
-        for what, names, pattern in patterns
-        for name in names
-        if pattern is not None and re.fullmatch(pattern, name) is None
-    ]
-    problems += [f"'{name}' is reserved and no name for a field" for name in fields if name in can.reserved_keys]
-    if problems:
-        raise SchemaMismatch(f"{can.title} cannot hold collection '{schema.name}': {'; '.join(problems)}")
-
-
-def _names(values: Iterable[StrEnum]) -> str:
-    return ", ".join(value.value for value in values) or "none"

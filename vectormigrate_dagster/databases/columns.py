@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vectormigrate_dagster.databases.base import Fetched
-from vectormigrate_dagster.errors import BrokenScan, InvalidRecord
+from vectormigrate_dagster.databases.base import Fetched, Queries
+from vectormigrate_dagster.databases.protobuf import FLOATS
+from vectormigrate_dagster.errors import BrokenScan, DatabaseError, InvalidRecord
 from vectormigrate_dagster.model import (
     Batch,
     Dense,
@@ -35,6 +36,25 @@ def dense_column(rows: Sequence[Any], dim: int) -> Dense:
     """One float32 (n, dim) column of rows that are sequences of numbers, or None where the vector is missing."""
     values, valid = _matrix(rows, dim, np.dtype(np.float32))
     return Dense(values, valid)
+
+
+def packed_dense(rows: Sequence[Any], dim: int) -> Dense:
+    """One float32 (n, dim) column of rows that are octets of little-endian float32, or None.
+
+    Raises:
+        DatabaseError: one has another length.
+    """
+    width = dim * FLOATS.itemsize
+    other = next((len(row) for row in rows if row is not None and len(row) != width), None)
+    if other is not None:
+        raise DatabaseError(f"a vector has {other / FLOATS.itemsize:g} components, the collection's have {dim}")
+    valid = _valid(rows)
+    values = np.frombuffer(b"".join(row for row in rows if row is not None), dtype=FLOATS).reshape(-1, dim)
+    if valid is None:
+        return Dense(values, None)
+    whole = np.zeros((len(rows), dim), dtype=FLOATS)
+    whole[valid] = values
+    return Dense(whole, valid)
 
 
 def packed_column(rows: Sequence[Any], element: Element, dim: int) -> Packed:
@@ -82,6 +102,14 @@ def array_rows(column: Dense | Packed | Multi) -> Iterator[npt.NDArray[Any] | No
             yield column.values[column.offsets[i] : column.offsets[i + 1]]
         else:
             yield column.values[i]
+
+
+def query_rows(queries: Queries) -> Iterator[Any]:
+    """Each query: float32 (d,), float32 (m, d) of a vector of several, or indices and weights of a sparse one."""
+    if isinstance(queries, Sparse):
+        yield from sparse_rows(queries)
+    else:
+        yield from array_rows(queries) if isinstance(queries, Multi) else queries
 
 
 def beginning(split: Split, after: str | None) -> Id | None:

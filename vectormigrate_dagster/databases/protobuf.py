@@ -22,14 +22,15 @@ FLOATS = np.dtype("<f4")
 Fields = Mapping[str, str]
 """Name of a field -> what it holds and its number, in the words of a .proto file: "repeated bytes = 2".
 
-As in proto2 a field that is not repeated knows whether it was there.
+A field that is not repeated knows whether it was there.
 """
 
 
 def messages(package: str, declared: Mapping[str, Fields], official: Any) -> dict[str, Any]:
     """Make message classes by name.
 
-    There is no generated code, which would demand the version of protobuf that it was generated for.
+    There is no generated code, which would demand the version of protobuf that it was generated for. They are of the
+    edition of 2023, in which texts are checked to be UTF-8 as the official messages check theirs.
 
     Args:
         package: what they belong to.
@@ -38,7 +39,10 @@ def messages(package: str, declared: Mapping[str, Fields], official: Any) -> dic
     """
     from google.protobuf import descriptor_pb2, message_factory
 
-    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto2")
+    edition = descriptor_pb2.EDITION_2023
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax="editions", edition=edition
+    )
     file.dependency.append(official.name)
     for name, fields in declared.items():
         message = file.message_type.add(name=name)

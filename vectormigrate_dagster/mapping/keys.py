@@ -32,6 +32,11 @@ class KeyRules(BaseModel):
     names: dict[str, str] = Field(default_factory=dict)
     shadowed: tuple[str, ...] = ()
 
+    @property
+    def renames(self) -> bool:
+        """Whether some key becomes another one, or none."""
+        return bool(self.drop or self.rename or self.names or self.shadowed)
+
     def target_of(self, key: str) -> str | None:
         """The key in the target; None if it is dropped."""
         if key in self.drop:

@@ -8,12 +8,10 @@ from typing import Any, NoReturn
 
 from vectormigrate_dagster.mapping.column_values import too_long
 from vectormigrate_dagster.mapping.json_field import packed
-from vectormigrate_dagster.mapping.limits import Limits, is_finite
-from vectormigrate_dagster.mapping.plain import is_plain
+from vectormigrate_dagster.mapping.limits import JSON_TYPES, Limits, is_finite
+from vectormigrate_dagster.mapping.plain import Plain
 from vectormigrate_dagster.mapping.profiler import json_type
 from vectormigrate_dagster.model import Payload
-
-_JSON_TYPES = 7
 
 
 class RefusedPayload(ValueError):
@@ -41,14 +39,12 @@ class LimitCheck:
         digits = len(str(min(limits.max_int, -limits.min_int)))
         self._long_number = re.compile(rf"[0-9]{{{digits},}}")
         restricted = limits.list_elements is not None or not limits.empty_lists or limits.key_pattern is not None
-        self._restricted = not packs and (restricted or len(limits.types) < _JSON_TYPES)
-        sizes = [size for size in (limits.max_text_bytes, limits.max_payload_bytes) if size is not None]
-        self._max_bytes = min(sizes, default=None)
+        self._restricted = not packs and (restricted or len(limits.types) < JSON_TYPES)
+        self._plain = Plain(limits, restricted=self._restricted)
 
     def check(self, payload: Payload) -> None:
         """Raise `RefusedPayload` if the payload is beyond a limit."""
-        low, high = self._limits.min_int, self._limits.max_int
-        if not self._restricted and is_plain(payload, min_int=low, max_int=high, max_bytes=self._max_bytes):
+        if self._plain.holds(payload):
             return
         size, text = self._size(payload)
         limits = self._limits

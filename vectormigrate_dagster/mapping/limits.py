@@ -9,7 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from vectormigrate_dagster.mapping.profiler import is_negative_zero, json_type
-from vectormigrate_dagster.model import Capabilities
+from vectormigrate_dagster.model import Capabilities, Payload
+
+JSON_TYPES = 7
+"""As many as `json_type` tells apart."""
 
 
 class Limits(BaseModel):
@@ -57,6 +60,18 @@ class Limits(BaseModel):
             max_payload_bytes=target.max_payload_bytes,
         )
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether every JSON value stays itself under every key, as long as its ints have a sign and 63 bits."""
+        unlimited = Limits(min_int=self.min_int, max_int=self.max_int, types=self.types)
+        ints = self.min_int <= -(2**63) and self.max_int >= 2**63 - 1
+        return self == unlimited and ints and len(self.types) == JSON_TYPES
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Bytes of a payload as JSON that keep both limits of size."""
+        return min((size for size in (self.max_text_bytes, self.max_payload_bytes) if size is not None), default=None)
+
     def holds_key(self, key: str) -> bool:
         """Whether a value may stand under `key`."""
         possible = self.key_pattern is None or re.fullmatch(self.key_pattern, key, re.DOTALL) is not None
@@ -80,6 +95,12 @@ class Limits(BaseModel):
     def written(self, value: Any) -> Any:
         """A value that is held, as the target gives it back."""
         return float(value) if self.floats and type(value) is int else value
+
+    def all_written(self, payload: Payload) -> Payload:
+        """A payload of which every value is held, as the target gives it back."""
+        if self.floats and int in map(type, payload.values()):
+            return {key: self.written(value) for key, value in payload.items()}
+        return payload
 
     def _holds_list(self, values: list[Any]) -> bool:
         if not values:

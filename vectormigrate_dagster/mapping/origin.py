@@ -77,6 +77,11 @@ class Before(BaseModel):
             json_field=origin.json_field if marked else options.json_field,
         )
 
+    @property
+    def renames(self) -> bool:
+        """Whether some key was called otherwise."""
+        return bool(self.keys or self.shadowed)
+
     def key(self, key: str) -> str:
         """What a key was called."""
         return self.keys[key] if key in self.keys else unshadow(key, self.shadowed)
@@ -98,7 +103,7 @@ class Before(BaseModel):
 
     def changes(self, payload: Payload) -> bool:
         """Whether `payload(...)` may differ from what it is given."""
-        return bool(self.keys or self.shadowed) or (self.json_field is not None and self.json_field in payload)
+        return self.renames or (self.json_field is not None and self.json_field in payload)
 
     def options(self, options: MappingConfig) -> MappingConfig:
         """The owner's wishes, with keys of the source called as they were before."""

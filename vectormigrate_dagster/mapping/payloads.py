@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from vectormigrate_dagster.mapping.column_values import holds, misfit
 from vectormigrate_dagster.mapping.field_models import FieldMapping
+from vectormigrate_dagster.mapping.keys import KeyRules
 from vectormigrate_dagster.mapping.limit_check import LimitCheck, RefusedPayload
+from vectormigrate_dagster.mapping.origin import Before
+from vectormigrate_dagster.mapping.plain import Plain
 from vectormigrate_dagster.mapping.profiler import is_whole
 from vectormigrate_dagster.mapping.quick import quick_check
 from vectormigrate_dagster.mapping.schema import Mapping
-from vectormigrate_dagster.model import FieldSchema, Payload
+from vectormigrate_dagster.model import EncodedPayloads, FieldSchema, Payload
 
 __all__ = ["PayloadMapper", "RefusedPayload"]
 
@@ -30,8 +33,6 @@ class PayloadMapper:
         self._dynamic = mapping.dynamic
         self._limits = mapping.limits
         self._json_field = mapping.json_field
-        self._kept: dict[str, bool] = {}
-        self._kept_keys: set[tuple[str, ...]] = set()
         declared = [field for field in mapping.target_schema.fields if field.declared]
         self._columns = {
             field.name: FieldMapping(source=field.name, target=field.name, column=field) for field in declared
@@ -39,20 +40,45 @@ class PayloadMapper:
         self._columns |= {m.target: m for m in mapping.fields if m.column is not None}
         self._whole = frozenset(m.source for m in mapping.fields if m.whole)
         self._by_key = {m.source: m for m in mapping.fields}
+        placed = {m.source for m in mapping.fields if m.packed or m.column is not None}
+        looked_at = self._whole if mapping.json_field is None else self._whole | placed
+        self._targets = _Targets(mapping.keys, mapping.before, looked_at)
+        self._plain = Plain(mapping.limits, restricted=True)
         self._fits = {name: quick_check(_column(field)) for name, field in self._columns.items()}
         self._check = LimitCheck(mapping.limits, frozenset(self._columns), packs=mapping.json_field is not None)
+        kept = not (self._columns or self._whole or self._keys.renames or self._before.renames)
+        self._keeps_keys = kept and mapping.dynamic and mapping.json_field is None
 
-    def map(self, payload: Payload, *, without: Collection[str] = (), added: Payload | None = None) -> Payload:
+    def holds(self, payloads: Sequence[Payload]) -> bool:
+        """Whether the target holds every value of these, because it holds whatever their form can say.
+
+        Values that an earlier migration packed into a text are not of that form: JSON has ints of any length.
+        """
+        if not (self._limits.holds_all and isinstance(payloads, EncodedPayloads)):
+            return False
+        packed = self._before.json_field
+        return packed is None or not payloads.may_hold(packed)
+
+    def carries(self, payloads: Sequence[Payload]) -> bool:
+        """Whether `map` would pass all of these on as they are, known without decoding one."""
+        return self._keeps_keys and self.holds(payloads)
+
+    def map(
+        self, payload: Payload, *, without: Collection[str] = (), added: Payload | None = None, held: bool = False
+    ) -> Payload:
         """The payload for the target.
 
         Args:
             without: keys of the source that become ids or scopes again.
             added: keys of the target that keep an id or scope.
+            held: it is known that the target holds all values (`holds`).
 
         Raises:
             RefusedPayload: the target cannot hold it exactly, and the plan did not allow a loss.
         """
         if self._json_field is not None:
+            if not (without or added) and (placed := self._placed(payload)) is not None:
+                return placed
             mapped = self._place(payload, without, added or _NOTHING)
         else:
             mapped = self._rename(payload, without)
@@ -65,7 +91,8 @@ class PayloadMapper:
                 mapped = self._fill(mapped)
             elif not self._dynamic and mapped:
                 raise RefusedPayload(f"key '{next(iter(mapped))}' is not declared in the target")
-        self._check.check(mapped)
+        if not held:
+            self._check.check(mapped)
         return mapped
 
     def _entries(self, payload: Payload, without: Collection[str]) -> list[tuple[str, Any]]:
@@ -84,13 +111,23 @@ class PayloadMapper:
 
     def _rename(self, payload: Payload, without: Collection[str]) -> Payload:
         """The payload for a target that has a place for every value."""
-        keys = tuple(payload)
-        if not without and keys in self._kept_keys:
+        renamed = None if without else self._renamed(payload)
+        return self._rebuilt(payload, without) if renamed is None else self._limits.all_written(renamed)
+
+    def _renamed(self, payload: Payload) -> Payload | None:
+        """The payload with the target's keys; None if a value has to be looked at, or keys clash."""
+        try:
+            targets = [self._targets[key] for key in payload]
+        except KeyError:
+            return None
+        if targets == list(payload):
             return payload
-        if not without and all(self._is_kept(key) for key in keys):
-            if len(self._kept_keys) < _REMEMBERED_KEYS:
-                self._kept_keys.add(keys)
-            return payload
+        mapped = dict(zip(targets, payload.values(), strict=True))
+        mapped.pop(None, None)
+        return mapped if len(mapped) == len(targets) - targets.count(None) else None  # type: ignore[return-value]
+
+    def _rebuilt(self, payload: Payload, without: Collection[str]) -> Payload:
+        """The payload for the target, value by value."""
         mapped: Payload = {}
         for key, value in self._entries(payload, without):
             target = self._keys.target_of(key)
@@ -102,19 +139,12 @@ class PayloadMapper:
             mapped[target] = int(value) if whole else self._limits.written(value)
         return mapped
 
-    def _is_kept(self, key: str) -> bool:
-        """Whether key and value pass as they are."""
-        known = self._kept.get(key)
-        if known is None:
-            known = key != self._before.json_field and not self._limits.floats
-            known = (
-                known
-                and self._before.key(key) not in self._whole
-                and self._keys.target_of(self._before.key(key)) == key
-            )
-            if len(self._kept) < _REMEMBERED_KEYS:
-                self._kept[key] = known
-        return known
+    def _placed(self, payload: Payload) -> Payload | None:
+        """The same where one look proves that the target holds every value under its key; None if it does not."""
+        renamed = self._renamed(payload) if self._dynamic else None
+        if renamed is None or self._json_field in renamed or not self._plain.holds(renamed):
+            return None
+        return self._limits.all_written(renamed)
 
     def _place(self, payload: Payload, without: Collection[str], added: Payload) -> Payload:
         """The payload for a target with a JSON field: each value where it stays itself, or there."""
@@ -173,6 +203,25 @@ class PayloadMapper:
             if unknown is not None:
                 raise RefusedPayload(f"key '{unknown}' is not declared in the target")
         return filled
+
+
+class _Targets(dict[str, str | None]):
+    """Key of a payload -> key of the target, None if it is dropped; it has none whose values have to be looked at."""
+
+    def __init__(self, keys: KeyRules, before: Before, looked_at: frozenset[str]) -> None:
+        super().__init__()
+        self._keys = keys
+        self._before = before
+        self._looked_at = looked_at
+
+    def __missing__(self, key: str) -> str | None:
+        name = self._before.key(key)
+        if key == self._before.json_field or name in self._looked_at:
+            raise KeyError(key)
+        target = self._keys.target_of(name)
+        if len(self) < _REMEMBERED_KEYS:
+            self[key] = target
+        return target
 
 
 def _of_json(key: str, look: Callable[..., _Found], *values: Any) -> _Found:

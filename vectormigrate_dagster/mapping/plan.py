@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vectormigrate_dagster.config import EndpointConfig, Migration
 from vectormigrate_dagster.databases import Source
-from vectormigrate_dagster.errors import ConfigurationError, NotFound, TargetNotEmpty
+from vectormigrate_dagster.errors import NotFound, TargetNotEmpty
 from vectormigrate_dagster.mapping.digested import Digested, digest_of
 from vectormigrate_dagster.mapping.loss import LossReport
 from vectormigrate_dagster.mapping.origin import Before
@@ -112,11 +112,6 @@ def make_plan(
         NotFound: the source or one of its scopes does not exist.
         SchemaMismatch: the target collection is there and does not fit.
     """
-    if migration.transfer.on_conflict == "overwrite":
-        raise ConfigurationError(
-            "transfer.on_conflict is 'overwrite', which this version does not do yet; "
-            "use skip, or name an empty collection"
-        )
     source_can, target_can = source.probe(), target.probe()
     source_schema = source.describe()
     scopes = _scopes(source, migration.source)
@@ -124,10 +119,10 @@ def make_plan(
     if target_records and migration.transfer.on_conflict == "fail" and not adopt:
         raise TargetNotEmpty(
             f"collection '{target.endpoint.collection}' in the target holds {target_records:,} records; "
-            "set transfer.on_conflict to skip, or name an empty collection"
+            "set transfer.on_conflict to skip or overwrite, or name an empty collection"
         )
     with source.as_of_now():
-        records = source.count() if scopes is None else sum(source.count(scope) for scope in scopes)
+        records = source.about() if scopes is None else sum(source.about(scope) for scope in scopes)
         splits = source.plan_splits(partition_records(records, migration), scopes)
         before = Before.of(source_schema, migration.mapping)
         found = profile_source(source, splits, full=profile == "full", before=before)

@@ -10,12 +10,13 @@ import numpy as np
 from vectormigrate_dagster.databases import Refusal
 from vectormigrate_dagster.errors import PlanOutdated
 from vectormigrate_dagster.mapping.id_columns import MappedIds, Rows, map_column, restore_column
+from vectormigrate_dagster.mapping.id_ranges import target_split
 from vectormigrate_dagster.mapping.ids import IdRule, RefusedId, mapped_uuid, mark, parse, unmark
 from vectormigrate_dagster.mapping.payloads import PayloadMapper, RefusedPayload
 from vectormigrate_dagster.mapping.schema import Mapping
 from vectormigrate_dagster.mapping.scopes import ScopeRule
 from vectormigrate_dagster.mapping.vector_columns import map_vector_columns
-from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind, Payload, id_text
+from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind, Payload, Split, id_text
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class RecordMapper:
         Raises:
             PlanOutdated: the source has a vector or scope that the plan does not know.
         """
+        carried, held = self._carries(batch), self._payloads.holds(batch.payloads)
+        if not carried:
+            batch = batch.decoded()
         scopes, refused = self._scopes(batch)
         ids = self._ids(batch)
         refused |= {row: reason for row, reason in ids.refused.items() if row not in refused}
         vectors, misfits = map_vector_columns(self.mapping.vectors, self._dropped, batch.vectors, len(batch))
         refused |= {row: reason for row, reason in misfits.items() if row not in refused}
-        payloads = self._map_payloads(batch, ids, refused)
+        payloads = batch.payloads if carried else self._map_payloads(batch, ids, refused, held=held)
         _refuse_repeated(ids, scopes, refused)
         whole = Batch(ids=batch.ids, vectors=vectors, payloads=payloads)
         batches = tuple(_assemble(whole, ids, scopes, refused))
@@ -60,6 +64,26 @@ class RecordMapper:
     def target_scope(self, scope: str | None) -> str | None:
         """The target's scope for records of a source scope, as long as it does not come from payloads."""
         return scope if self.mapping.scope.rule is ScopeRule.NATIVE else None
+
+    @property
+    def keeps_ids_apart(self) -> bool:
+        """Whether no two records of the source can become one, whatever is in it.
+
+        Within a scope no rule turns two ids into one, but texts may be the numbers of another kind; and scopes that
+        come together keep equal ids apart only where the scope is part of the id.
+        """
+        rules = self.mapping.ids.rules
+        texts = sum(rule is IdRule.TEXT or (kind, rule) == (IdKind.TEXT, IdRule.COPY) for kind, rule in rules.items())
+        mixed = texts > 1 and IdKind.TEXT in rules
+        joined = self.mapping.scope.rule is ScopeRule.TO_FIELD and not self.mapping.ids.scoped
+        return not (mixed or joined)
+
+    def target_split(self, split: Split) -> Split | None:
+        """The part of the target that holds the records of a split and no others, in the same order, if there is one.
+
+        Where there is one for a split, there is one for every split of its kind of which anything is promised.
+        """
+        return target_split(self.mapping.ids, self.mapping.scope, split, self.target_scope(split.scope))
 
     def original_ids(self, batch: Batch) -> list[tuple[IdKind, Id]]:
         """Source ids of records that were read from the target, in their order.
@@ -74,6 +98,15 @@ class RecordMapper:
             self._original(value, batch.ids.kind, payload, batch.scope)
             for value, payload in zip(batch.ids.to_pylist(), batch.payloads, strict=True)
         ]
+
+    def original_scopes(self, batch: Batch) -> list[str | None]:
+        """Source scopes of records that were read from the target, in their order."""
+        scope = self.mapping.scope
+        if scope.rule is ScopeRule.TO_FIELD:
+            named = (payload.get(scope.field) for payload in batch.payloads)
+            return [name if isinstance(name, str) else None for name in named]
+        same = {ScopeRule.NATIVE: batch.scope, ScopeRule.SINGLE: scope.only}
+        return [same.get(scope.rule)] * len(batch)
 
     def _original(self, value: Id, kind: IdKind, payload: Payload, scope: str | None) -> tuple[IdKind, Id]:
         ids = self.mapping.ids
@@ -99,6 +132,13 @@ class RecordMapper:
             return IdKind.TEXT, id_text(value)
         return parse(id_text(value), tuple(rules))
 
+    def _carries(self, batch: Batch) -> bool:
+        """Whether all payloads pass as they are: no id or scope comes out of them or goes in, and no value changes."""
+        ids, scope = self.mapping.ids, self.mapping.scope
+        apart = ids.restore is None and not ids.keeps_original
+        apart = apart and scope.rule not in (ScopeRule.FROM_FIELD, ScopeRule.TO_FIELD)
+        return apart and self._payloads.carries(batch.payloads)
+
     def _scopes(self, batch: Batch) -> tuple[list[str | None], dict[int, str]]:
         """The target scope of each row."""
         scope = self.mapping.scope
@@ -121,7 +161,7 @@ class RecordMapper:
             return restore_column(self.mapping.ids, batch.ids, batch.payloads, batch.scope)
         return map_column(self.mapping.ids, batch.ids, batch.scope)
 
-    def _map_payloads(self, batch: Batch, ids: MappedIds, refused: dict[int, str]) -> list[Payload]:
+    def _map_payloads(self, batch: Batch, ids: MappedIds, refused: dict[int, str], *, held: bool) -> list[Payload]:
         """Payloads of the target, {} for a row that is refused."""
         rule, scope = self.mapping.ids.rules.get(batch.ids.kind), self.mapping.scope
         originals = batch.ids.to_pylist() if rule is IdRule.UUID5 else None
@@ -141,7 +181,7 @@ class RecordMapper:
                 added = {**fixed, self.mapping.ids.field: mark(originals[row], batch.ids.kind)}
             without = (*scope_key, *id_key) if row in ids.restored else scope_key
             try:
-                mapped.append(self._payloads.map(payload, without=without, added=added))
+                mapped.append(self._payloads.map(payload, without=without, added=added, held=held))
             except RefusedPayload as reason:
                 refused[row] = str(reason)
                 mapped.append({})
@@ -157,9 +197,9 @@ def _refuse_repeated(ids: MappedIds, scopes: Sequence[str | None], refused: dict
     Between batches this cannot happen: every rule is one-to-one on what it accepts (see `mapping.ids`).
     """
     for rows, column in ids.parts:
-        values = column.to_pylist()
-        if len(set(values)) == len(values):
+        if column.are_distinct():
             continue
+        values = column.to_pylist()
         first: dict[tuple[str | None, Id], int] = {}
         for row, value in zip(rows.tolist(), values, strict=True):
             if row in refused:

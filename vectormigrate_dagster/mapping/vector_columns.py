@@ -63,14 +63,17 @@ def _misfits(mapping: VectorMapping, column: VectorColumn) -> Iterator[tuple[_Ma
         if mapping.finite and column.values.dtype == np.float16:
             yield ~np.isfinite(column.values).all(axis=1), "holds NaN or infinity"
         return
-    if not mapping.unit and not mapping.nonzero and all_finite(column.values):
+    whole = all_finite(column.values)
+    if whole and not mapping.unit and not mapping.nonzero:
         return
-    finite: _Mask = np.atleast_1d(np.isfinite(column.values).all(axis=1))
+    finite: _Mask = np.full(len(column.values), fill_value=True)
+    if not whole:
+        finite = np.atleast_1d(np.isfinite(column.values).all(axis=1))
     owners = np.repeat(np.arange(len(column)), np.diff(column.offsets)) if isinstance(column, Multi) else None
     if mapping.finite and not finite.all():
         yield _rows(owners, ~finite, len(column)), "holds NaN or infinity"
     if mapping.nonzero and owners is None:
-        yield valid & ~column.values.any(axis=1), "holds nothing but zeros, which the target refuses"
+        yield valid & _nothing_but_zeros(column.values), "holds nothing but zeros, which the target refuses"
     if mapping.unit:
         altered = np.zeros(len(column.values), dtype=np.bool_)
         altered[finite] = ~norms_are_unit(column.values[finite])
@@ -88,6 +91,13 @@ def _sparse_misfits(mapping: VectorMapping, column: Sparse, valid: _Mask) -> Ite
         yield valid & (lengths == 0), "has no entry, and the target refuses such a vector"
     if mapping.max_nonzeros is not None:
         yield lengths > mapping.max_nonzeros, f"has more than {mapping.max_nonzeros:,} entries"
+
+
+def _nothing_but_zeros(values: npt.NDArray[np.float32]) -> _Mask:
+    """Which rows are so; the other numbers are looked at only where the first one is zero."""
+    zeros: _Mask = values[:, 0] == 0 if values.shape[1] else np.full(len(values), fill_value=True)
+    zeros[zeros] = ~values[zeros].any(axis=1)
+    return zeros
 
 
 def _rows(rows: npt.NDArray[np.int64] | None, mask: _Mask, records: int) -> _Mask:

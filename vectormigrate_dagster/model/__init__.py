@@ -1,8 +1,9 @@
 """The nouns: what the rest of the house talks about. Imports nothing of ours but `errors`."""
 
-from vectormigrate_dagster.model.batch import Batch, Payload
+from vectormigrate_dagster.model.batch import Batch
 from vectormigrate_dagster.model.capabilities import Capabilities
 from vectormigrate_dagster.model.ids import Id, IdColumn, IdKind, id_text
+from vectormigrate_dagster.model.payloads import EncodedPayloads, Payload, PayloadForm, octets_in
 from vectormigrate_dagster.model.schema import (
     CollectionSchema,
     FieldSchema,
@@ -32,6 +33,7 @@ __all__ = [
     "CollectionSchema",
     "Dense",
     "Element",
+    "EncodedPayloads",
     "FieldSchema",
     "FieldType",
     "Id",
@@ -43,6 +45,7 @@ __all__ = [
     "Multi",
     "Packed",
     "Payload",
+    "PayloadForm",
     "ScopeKind",
     "Sparse",
     "Split",
@@ -52,5 +55,6 @@ __all__ = [
     "all_finite",
     "id_text",
     "is_valid",
+    "octets_in",
     "tile",
 ]

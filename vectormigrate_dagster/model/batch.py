@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from vectormigrate_dagster.model.ids import IdColumn
+from vectormigrate_dagster.model.payloads import Payload, taken
 from vectormigrate_dagster.model.vectors import Dense, Indices, Packed, Sparse, VectorColumn, slice_rows
-
-Payload = dict[str, Any]
-"""One record's payload: JSON values with int and float kept apart, as the database gave them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +20,7 @@ class Batch:
         ids: the ids, in the order of the rows.
         scope: namespace, tenant, partition or shard key; None where the collection is not divided.
         vectors: name -> column of n rows; "" names Qdrant's unnamed vector.
-        payloads: n dictionaries.
+        payloads: n dictionaries, which may still be encoded (`EncodedPayloads`).
         vanished: ids, as text, that the source listed in this page and could no longer give when asked again.
             Only a scan that lists and then fetches can know of them.
     """
@@ -50,6 +47,10 @@ class Batch:
         """Bytes of the vectors; payloads are not counted."""
         return sum(_nbytes(column) for column in self.vectors.values())
 
+    def decoded(self) -> Batch:
+        """The same records, with payloads that may be looked at often."""
+        return replace(self, payloads=list(self.payloads))
+
     def slice(self, start: int, stop: int) -> Batch:
         """The records from `start` up to, not including, `stop`, without a copy of their vectors.
 
@@ -72,7 +73,7 @@ class Batch:
             self,
             ids=self.ids.take(rows),
             vectors={name: column.take(rows) for name, column in self.vectors.items()},
-            payloads=[self.payloads[i] for i in rows],
+            payloads=taken(self.payloads, rows),
         )
 
 

@@ -66,6 +66,11 @@ class Capabilities:
         default_scope: the scope of records that were given none (Pinecone's default namespace), as `scopes` names it.
         insert_only: it can write only where no record exists.
         exact_search: it can search without an index's approximation.
+        searches: kinds of vector that `Database.search` can be asked by.
+        multi_cosine_as_stored: vectors of several are not normalised when they are compared by cosine.
+        squared_euclidean: the scores of a euclidean search are squared distances.
+        defers_indexing: it can load a collection without indexing it, and index it afterwards.
+        imports_files: it has a bulk import of Parquet files of its own.
         aliases, quantization, payload_indexes: it has them.
         collection_settings: keys of `CollectionSchema.settings` that `create` gives to the new collection.
         keeps_marker: a collection can carry what we write into it at creation (`CollectionSchema.marker`).
@@ -74,6 +79,8 @@ class Capabilities:
             the graph cannot be set.
         max_batch_records, max_batch_bytes: limits of one write.
         max_page_records: limit of one read.
+        costly_resume: a scan that begins after an id costs many calls before its first page. It is not begun anew for
+            larger pages, nor to ask twice whether it is at its end, which such a database says in so many words.
     """
 
     type: str
@@ -124,6 +131,11 @@ class Capabilities:
     default_scope: str | None = None
     insert_only: bool = False
     exact_search: bool = True
+    searches: tuple[VectorKind, ...] = (VectorKind.DENSE,)
+    multi_cosine_as_stored: bool = False
+    squared_euclidean: bool = False
+    defers_indexing: bool = False
+    imports_files: bool = False
     aliases: bool = True
     quantization: tuple[str, ...] = ()
     payload_indexes: tuple[str, ...] = ()
@@ -134,6 +146,7 @@ class Capabilities:
     max_batch_records: int = 1000
     max_batch_bytes: int = 16 * 2**20
     max_page_records: int = 1000
+    costly_resume: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 
     @property

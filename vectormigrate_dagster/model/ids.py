@@ -104,6 +104,13 @@ class IdColumn:
         ids: list[Id] = self.array.to_pylist()  # type: ignore[assignment]  # kind says there are only ids
         return ids
 
+    def texts(self) -> list[str]:
+        """All ids in their text form (see `id_text`)."""
+        if self.kind is IdKind.UUID:
+            octets: list[Any] = self.array.to_pylist()
+            return [f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in (one.hex() for one in octets)]
+        return [id_text(value) for value in self.to_pylist()]
+
     def take(self, indices: Sequence[int] | np.ndarray) -> IdColumn:
         """The ids at `indices`, in that order."""
         return IdColumn(self.kind, self.array.take(pa.array(indices, type=pa.int64())))
@@ -112,11 +119,21 @@ class IdColumn:
         """The ids from `start` up to, not including, `stop`, without a copy."""
         return IdColumn(self.kind, self.array.slice(start, max(0, stop - start)))
 
+    def is_ascending(self) -> bool:
+        """Whether no id is less than the one before it, in the kind's order."""
+        if len(self.array) < 2:
+            return True
+        return bool(pc.all(pc.less_equal(self.array[:-1], self.array[1:])).as_py())
+
     def is_strictly_ascending(self) -> bool:
         """Whether each id is greater than the one before it, in the kind's order."""
         if len(self.array) < 2:
             return True
         return bool(pc.all(pc.less(self.array[:-1], self.array[1:])).as_py())
+
+    def are_distinct(self) -> bool:
+        """Whether no id is there twice."""
+        return bool(pc.count_distinct(self.array).as_py() == len(self.array))
 
     def _python(self, value: Any) -> Id:
         result: Id = uuid.UUID(bytes=value) if self.kind is IdKind.UUID else value

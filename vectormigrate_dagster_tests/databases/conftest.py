@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Database, Endpoint, capabilities_of, open_target
-from vectormigrate_dagster.databases.endpoint import QdrantOptions, WeaviateOptions
+from vectormigrate_dagster.databases.endpoint import PineconeOptions, QdrantOptions, WeaviateOptions
 from vectormigrate_dagster.databases.milvus.records import UNREADABLE
 from vectormigrate_dagster.databases.pinecone.capabilities import DOCUMENTS
 from vectormigrate_dagster.model import (
@@ -118,14 +118,18 @@ def qdrant_server(*, grpc: bool) -> DatabaseCase:
     )
 
 
-def pinecone(*, documents: bool) -> DatabaseCase:
-    """A vector index, or a document index with a vector of its own name."""
+def pinecone(*, documents: bool = False, grpc: bool = False) -> DatabaseCase:
+    """A vector index, or a document index with a vector of its own name, which has no gRPC."""
+
+    def endpoint(server: Any, collection: str) -> Endpoint:
+        key = SecretStr(server.api_key)
+        options = PineconeOptions(prefer_grpc=grpc, grpc_url=server.grpc_url)
+        return Endpoint(type="pinecone", url=server.url, api_key=key, collection=collection, options=options)
+
     declared = capabilities_of("pinecone")
     return DatabaseCase(
-        name="pinecone-documents" if documents else "pinecone",
-        endpoint=lambda server, collection: Endpoint(
-            type="pinecone", url=server.url, api_key=SecretStr(server.api_key), collection=collection
-        ),
+        name="pinecone-documents" if documents else "pinecone-grpc" if grpc else "pinecone",
+        endpoint=endpoint,
         capabilities=DOCUMENTS.but(default_vector_name="embedding") if documents else declared,
         server="pinecone_server",
     )
@@ -165,7 +169,8 @@ CASES = [
     qdrant_server(grpc=False),
     qdrant_server(grpc=True),
     milvus_server(),
-    pinecone(documents=False),
+    pinecone(),
+    pinecone(grpc=True),
     pinecone(documents=True),
 ]
 CASES += [weaviate(named=True), weaviate(named=False)]

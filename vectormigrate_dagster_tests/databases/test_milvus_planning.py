@@ -13,6 +13,7 @@ import pytest
 from vectormigrate_dagster.databases import Endpoint, Source, open_source, open_target
 from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.databases.milvus.wire import Wire
+from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.mapping.profile import profile_source
 from vectormigrate_dagster.model import (
     Batch,
@@ -25,6 +26,8 @@ from vectormigrate_dagster.model import (
     Metric,
     VectorSchema,
 )
+from vectormigrate_dagster.transfer import Retry, Throttle
+from vectormigrate_dagster.transfer.patient import PatientSource
 from vectormigrate_dagster_tests.servers.milvus import Address
 
 _CHARACTERS = ["a", "z", "0", "%", '"', "'", "\\", "\n", "\t", "\x7f", "é", "\uffff", "\U0001f600"]
@@ -92,6 +95,29 @@ def test_a_plan_asks_the_server_for_its_time_once(named: Endpoint, asked: Counte
         source.count()
         list(source.scan(splits[0]))
         assert asked["AllocTimestampRequest"] == 2  # later reads see later writes
+
+
+def test_h28_of_a_plan_only_the_request_that_failed_is_repeated(
+    named: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = 0, Milvus._column_once
+    every = 10**6
+
+    def failing(database: Milvus, *args: Any, **params: Any) -> list[Any]:
+        nonlocal asked
+        asked += 1
+        if asked % every == 0:
+            raise Unavailable("503")
+        return ask(database, *args, **params)
+
+    monkeypatch.setattr(Milvus, "_column_once", failing)
+    with open_source(named) as source:
+        patient = PatientSource(source, Throttle(source=Retry(first_seconds=0, max_retries=2)))
+        splits, needed = patient.plan_splits(100), asked
+        asked, every = 0, 5
+        assert patient.plan_splits(100) == splits
+    assert needed > 10
+    assert asked == needed + asked // every
 
 
 def test_h26_reads_as_of_now_see_what_others_wrote_before(named: Endpoint) -> None:

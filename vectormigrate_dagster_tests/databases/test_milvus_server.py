@@ -166,12 +166,13 @@ def test_h26_rows_that_repeat_an_id_are_counted_apart(milvus_server: Address, cl
         client.insert("twice", [{"key": i, "v": [9.0] * 4, "n": -1} for i in range(10)])
         assert database.count() == 50
         assert database.repeated() == 10
+        assert database.repeated_ids().to_pylist() == list(range(10))
         for page in (3, 7, 11, 1000):
             assert ids_of(database, page=page) == list(range(40))
         splits = database.plan_splits(8)
         assert [value for split in splits for value in ids_of(database, split)] == list(range(40))
         database.upsert(batch(list(range(10))))
-        assert (database.count(), database.repeated()) == (40, 0)
+        assert (database.count(), database.repeated(), len(database.repeated_ids())) == (40, 0, 0)
         database.drop()
 
 

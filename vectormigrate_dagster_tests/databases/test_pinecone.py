@@ -15,7 +15,7 @@ from vectormigrate_dagster.databases import Endpoint, open_target
 from vectormigrate_dagster.databases.endpoint import PineconeOptions
 from vectormigrate_dagster.databases.pinecone.capabilities import DOCUMENTS, SERVER
 from vectormigrate_dagster.databases.pinecone.documents import DocumentsApi
-from vectormigrate_dagster.databases.pinecone.records import rows_of
+from vectormigrate_dagster.databases.pinecone.requests import outgoing
 from vectormigrate_dagster.databases.pinecone.tags import MAX_TAGS, MAX_VALUE, marker_of, tags_of
 from vectormigrate_dagster.databases.pinecone.vectors import VectorsApi
 from vectormigrate_dagster.errors import AuthenticationFailed, ConfigurationError, NotFound, SchemaMismatch, Unavailable
@@ -278,9 +278,9 @@ def test_components_are_sent_with_their_shortest_text_and_come_back_bit_by_bit()
     values = values[np.isfinite(values)][:50_000].reshape(100, 500)
     values[0, :3] = [0.1, -0.0, 16_777_217]
     batch = Batch(column([f"{n}" for n in range(100)]), None, {"_values": Dense(values)}, [{}] * 100)
-    rows, refusals = rows_of(batch, required={"_values"}, reserved=())
+    records, refusals = outgoing(batch, VectorsApi(None, (DENSE,)))
     assert refusals == []
-    sent = orjson.dumps([row.vectors["_values"] for row in rows])
+    sent = orjson.dumps([one.record.vectors["_values"] for one in records])
     assert sent.startswith(b"[[0.1,-0.0,16777216.0,")
     assert len(sent) < len(orjson.dumps(values.tolist())) * 0.7
     read = np.array(orjson.loads(sent), dtype=np.float32)
@@ -289,10 +289,10 @@ def test_components_are_sent_with_their_shortest_text_and_come_back_bit_by_bit()
 
 def test_the_size_of_a_record_is_that_of_its_json() -> None:
     batch = plain([f"id-{n}" for n in range(50)] + ["\x01" * 500, '"' * 500], dim=64)
-    rows, _ = rows_of(batch, required={"_values"}, reserved=())
-    for row in rows:
+    records, _ = outgoing(batch, VectorsApi(None, (DENSE,)))
+    for _, row, size in records:
         told = orjson.dumps({"id": row.id, "values": row.vectors["_values"], "metadata": row.payload})
-        assert len(told) <= row.size <= len(told) + 100
+        assert len(told) <= size <= len(told) + 100
 
 
 @pytest.mark.parametrize("whole_numbers", ["float", "int"])

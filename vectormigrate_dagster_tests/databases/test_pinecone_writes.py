@@ -14,7 +14,8 @@ from pinecone.errors import ApiError, ResponseParsingError
 
 from vectormigrate_dagster.databases import Database, open_target
 from vectormigrate_dagster.databases.pinecone.errors import translate
-from vectormigrate_dagster.databases.pinecone.records import REQUEST_BYTES, requests, rows_of
+from vectormigrate_dagster.databases.pinecone.requests import REQUEST_BYTES, outgoing, requests
+from vectormigrate_dagster.databases.pinecone.vectors import VectorsApi
 from vectormigrate_dagster.databases.pinecone.writes import Unseen, Writes
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
@@ -79,9 +80,9 @@ def test_a_batch_goes_in_as_many_requests_as_its_bytes_need(
 
 
 def test_requests_are_bounded_by_bytes_and_by_records() -> None:
-    small, _ = rows_of(plain([str(number) for number in range(2500)]), required=(), reserved=())
+    small, _ = outgoing(plain([str(number) for number in range(2500)]), VectorsApi(None, (DENSE,)))
     assert [len(piece) for piece in requests(small)] == [1000, 1000, 500]
-    large, _ = rows_of(plain([str(number) for number in range(40)], dim=20_000), required=(), reserved=())
+    large, _ = outgoing(plain([str(number) for number in range(40)], dim=20_000), VectorsApi(None, (DENSE,)))
     pieces = list(requests(large))
     assert [row for piece in pieces for row in piece] == large
     assert all(sum(row.size for row in piece) <= REQUEST_BYTES for piece in pieces)
@@ -215,18 +216,22 @@ def test_every_status_has_its_error(
         assert "what was said" in str(translated)
 
 
+def no_code(code: str, reason: str) -> DatabaseError:
+    raise AssertionError(f"{code}: {reason}")
+
+
 def test_a_date_in_retry_after_is_understood(pinecone_stand_in: PineconeStandIn) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     for status in (429, 503):
         error = ApiError("wait", status_code=status, body={}, reason="", headers={"retry-after": later})
-        translated = translate(error, endpoint(pinecone_stand_in), "read", DatabaseError)
+        translated = translate(error, endpoint(pinecone_stand_in), "read", DatabaseError, no_code)
         assert isinstance(translated, Throttled)
         assert 80 < (translated.retry_after or 0) <= 90
 
 
 def test_answers_of_something_else_point_to_the_address(pinecone_stand_in: PineconeStandIn) -> None:
     error = ResponseParsingError("Failed to parse API response as IndexModel: missing required field `schema`")
-    translated = translate(error, endpoint(pinecone_stand_in), "read", DatabaseError)
+    translated = translate(error, endpoint(pinecone_stand_in), "read", DatabaseError, no_code)
     assert type(translated) is DatabaseError
     assert "check 'url'" in str(translated)
 

@@ -14,10 +14,10 @@ from qdrant_client import grpc
 from qdrant_client.conversions.conversion import grpc_to_payload
 
 from vectormigrate_dagster.databases import Database, capabilities_of, open_source, open_target
-from vectormigrate_dagster.databases.base import Source
 from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
 from vectormigrate_dagster.databases.qdrant import limits as limits_of_requests
 from vectormigrate_dagster.databases.qdrant import point_writing
+from vectormigrate_dagster.databases.source import Source
 from vectormigrate_dagster.errors import (
     InvalidRecord,
     Throttled,

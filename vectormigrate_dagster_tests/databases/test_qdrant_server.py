@@ -31,8 +31,11 @@ from vectormigrate_dagster.model import (
     Batch,
     Dense,
     Element,
+    FieldSchema,
+    FieldType,
     IdColumn,
     IdKind,
+    IndexSpec,
     Metric,
     Multi,
     Packed,
@@ -383,6 +386,50 @@ def test_the_end_of_a_load_waits_for_the_index(on_server: Opener) -> None:
     database.finish_bulk_load()
     with database._client("read") as client:
         assert client.get_collection("server_things").status.value == "green"
+
+
+INDEXED = 4_000
+"""Records whose vectors are far above a threshold of 4 KB, in each of a few segments."""
+
+
+def test_a_load_without_index_is_indexed_afterwards(on_server: Opener) -> None:
+    database = on_server()
+    settings = {"optimizer_config": {"indexing_threshold": 4}}
+    field = FieldSchema(name="n", type=FieldType.INT64, index=IndexSpec(type="integer"))
+    database.create(schema().model_copy(update={"settings": settings, "fields": (field,)}))
+    # A graph that is to be filtered is built with what it is filtered by: payload indexes come first.
+    assert [(f.name, f.index is not None) for f in database.describe().fields] == [("n", True)]
+
+    found = database.index_settings()
+    assert found == {"indexing_threshold": 4}
+    database.prepare_bulk_load()
+    assert database.index_settings() is None
+    database.upsert(plain(range(INDEXED)))
+    database.wait_indexed()
+    assert indexed(database) == 0
+    assert len(database.search(np.ones((1, 2), np.float32), 5).ids[0]) == 5
+
+    database.resume_indexing(found)
+    database.resume_indexing(found)
+    database.finish_bulk_load()
+    assert (indexed(database), database.index_settings()) == (INDEXED, found)
+
+
+def indexed(database: Database) -> int:
+    with database._client("read") as client:
+        return int(client.get_collection("server_things").indexed_vectors_count)
+
+
+@pytest.mark.parametrize("optimizer", [{"indexing_threshold": 0}, {"prevent_unoptimized": True}])
+def test_indexing_that_is_off_or_awaited_by_each_write_is_left_alone(
+    on_server: Opener, optimizer: dict[str, Any]
+) -> None:
+    database = on_server()
+    database.create(schema().model_copy(update={"settings": {"optimizer_config": optimizer}}))
+    before = database.describe().settings["optimizer_config"]
+    assert database.index_settings() is None
+    database.prepare_bulk_load()
+    assert database.describe().settings["optimizer_config"] == before
 
 
 def test_the_end_of_a_load_goes_on_while_the_index_is_built(faulty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,28 @@ def test_settings_are_stored_and_returned(client: QdrantClient) -> None:
     assert client.get_collection(NAME).config.metadata == {"owner": "tests", "é": None}
 
 
+def test_the_optimizer_indexes_what_is_above_its_threshold_and_nothing_at_0(client: QdrantClient) -> None:
+    off = models.OptimizersConfigDiff(indexing_threshold=0)
+    vectors = models.VectorParams(size=256, distance=models.Distance.DOT)
+    client.create_collection(NAME, vectors_config=vectors, optimizers_config=off)
+    points = [models.PointStruct(id=number, vector=[1.0] * 256) for number in range(20)]
+    client.upsert(NAME, points=points, wait=True)
+    assert looks(client, 2) == [("green", 0), ("green", 0)]
+    client.update_collection(NAME, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=10))
+    assert looks(client, 3) == [("yellow", 0), ("green", 20), ("green", 20)]
+    client.update_collection(NAME, optimizers_config=off)
+    client.upsert(
+        NAME, points=[models.PointStruct(id=number, vector=[1.0] * 256) for number in range(20, 60)], wait=True
+    )
+    assert looks(client, 2) == [("green", 20), ("green", 20)]
+
+
+def looks(client: QdrantClient, times: int) -> list[tuple[str, int | None]]:
+    """The status, and how many points are indexed, at each of several looks."""
+    infos = [client.get_collection(NAME) for _ in range(times)]
+    return [(info.status.value, info.indexed_vectors_count) for info in infos]
+
+
 def test_payload_indexes_count_points(things: QdrantClient) -> None:
     tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
     things.create_payload_index(NAME, "who", field_schema=tenant, wait=True)

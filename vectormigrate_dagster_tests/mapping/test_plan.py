@@ -13,7 +13,7 @@ import pytest
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.errors import ConfigurationError, NotFound, PlanRefused, SchemaMismatch, TargetNotEmpty
+from vectormigrate_dagster.errors import NotFound, PlanRefused, SchemaMismatch, TargetNotEmpty
 from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan, partition_records
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import Batch, CollectionSchema, Dense, IdColumn, IdKind, IdSchema, Metric, VectorSchema
@@ -124,15 +124,10 @@ def test_a_target_with_records_needs_a_decision(source: Endpoint, target: Endpoi
         planned(source, target)
     for plan in (
         planned(source, target, transfer={"on_conflict": "skip"}),
+        planned(source, target, transfer={"on_conflict": "overwrite"}),
         planned(source, target, adopt=True),
     ):
         assert (plan.target_existed, plan.target_records) == (True, 2)
-
-
-def test_overwrite_is_refused_for_now(source: Endpoint, target: Endpoint) -> None:
-    fill(source, [1])
-    with pytest.raises(ConfigurationError, match="not do yet"):
-        planned(source, target, transfer={"on_conflict": "overwrite"})
 
 
 def test_h24_an_existing_target_with_another_metric_is_refused(source: Endpoint, target: Endpoint) -> None:

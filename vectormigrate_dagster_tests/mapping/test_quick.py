@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vectormigrate_dagster.mapping.limits import Limits
 from vectormigrate_dagster.mapping.payloads import misfit
-from vectormigrate_dagster.mapping.plain import is_plain
+from vectormigrate_dagster.mapping.plain import Plain
+from vectormigrate_dagster.mapping.profiler import json_type
 from vectormigrate_dagster.mapping.quick import quick_check
 from vectormigrate_dagster.model import FieldSchema, FieldType
 
@@ -46,9 +48,21 @@ def test_a_look_recognises_the_usual_values() -> None:
     assert held == [True] * 5 + [False] + [True] * 3
 
 
-@given(st.dictionaries(st.text(max_size=4) | st.just("\ud800"), VALUES, max_size=4), st.integers(2, 300))
+def limits(most: int | None, **changes: Any) -> Limits:
+    types = ("bool", "float", "int", "list", "null", "object", "text")
+    return Limits(min_int=-(2**63), max_int=2**63 - 1, types=types, max_payload_bytes=most).model_copy(update=changes)
+
+
+def plain(within: Limits, *, restricted: bool = False) -> Plain:
+    return Plain(within, restricted=restricted)
+
+
+PAYLOADS = st.dictionaries(st.text(max_size=4) | st.just("\ud800"), VALUES, max_size=4)
+
+
+@given(PAYLOADS, st.integers(2, 300))
 def test_a_plain_payload_is_within_every_limit(payload: dict[str, Any], most: int) -> None:
-    if not is_plain(payload, min_int=-(2**63), max_int=2**63 - 1, max_bytes=most):
+    if not plain(limits(most)).holds(payload):
         return
     text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     assert len(text.encode()) <= most
@@ -57,8 +71,35 @@ def test_a_plain_payload_is_within_every_limit(payload: dict[str, Any], most: in
             assert not isinstance(inner, int) or -(2**63) <= inner < 2**63
 
 
+RESTRICTED = {"types": ("bool", "int", "float", "text", "list"), "min_int": -300, "max_int": 300}
+STRICT = [
+    limits(100, **RESTRICTED, list_elements=("text",), empty_lists=False, negative_zero=False),
+    limits(100, **RESTRICTED, key_pattern="[a-z].*", reserved=("id",)),
+    limits(None, types=("int", "list", "null"), list_elements=("null", "int")),
+]
+
+
+@given(PAYLOADS, st.sampled_from(STRICT))
+@example({"v": -0.0}, STRICT[0])
+@example({"v": []}, STRICT[0])
+@example({"v": [1]}, STRICT[0])
+@example({"id": 1}, STRICT[1])
+@example({"1": 1}, STRICT[1])
+@example({"v": None}, STRICT[1])
+@example({"v": ["a"]}, STRICT[2])
+def test_a_plain_payload_is_within_the_limits_of_types_keys_and_lists(payload: dict[str, Any], within: Limits) -> None:
+    if plain(within, restricted=True).holds(payload):
+        for key, value in payload.items():
+            assert within.holds_key(key)
+            assert within.holds(value)
+            for inner in value if isinstance(value, list) else [value]:
+                assert json_type(inner) in within.types
+
+
 def test_a_usual_payload_is_plain() -> None:
-    usual = {"title": "a text", "count": 2**62, "price": -0.0, "sold": True, "none": None, "tags": ["a", 1, 0.5, False]}
-    assert is_plain(usual, min_int=-(2**63), max_int=2**63 - 1, max_bytes=65_536)
-    for value in ("é", float("nan"), 2**63, {"a": 1}, [["a"]], (1,), b"x"):
-        assert not is_plain({"v": value}, min_int=-(2**63), max_int=2**63 - 1, max_bytes=None)
+    usual = {"title": "a text", "count": 2**62, "price": -0.0, "sold": True, "tags": ["a", "b"]}
+    assert plain(limits(65_536)).holds({**usual, "none": None, "mixed": ["a", 1, 0.5, False]})
+    fitting = {**usual, "count": 7, "price": 0.5}
+    assert plain(STRICT[0].model_copy(update={"max_payload_bytes": None}), restricted=True).holds(fitting)
+    for value in ("é", float("nan"), 2**63, {"a": 1}, [["a"]], (1,), b"x", [2**63], [float("inf")], ["é"]):
+        assert not plain(limits(None)).holds({"v": value})

@@ -62,7 +62,10 @@ SERVER = Capabilities(
     max_payload_bytes=65_536,
     scope_kinds=(ScopeKind.PARTITION, ScopeKind.FIELD),
     scope_name_pattern=_NAME,
+    imports_files=True,
     exact_search=False,
+    searches=(VectorKind.DENSE, VectorKind.SPARSE),
+    squared_euclidean=True,
     quantization=("scalar", "product", "binary"),
     hnsw_words={"type": "HNSW", "m": "M", "ef_construct": "efConstruction"},
     payload_indexes=("AUTOINDEX", "INVERTED", "BITMAP", "STL_SORT", "TRIE"),
@@ -76,6 +79,7 @@ SERVER = Capabilities(
 )
 EMBEDDED = SERVER.but(
     title="Milvus Lite",
+    imports_files=False,
     single_process=True,
     metrics={
         VectorKind.DENSE: (Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from vectormigrate_dagster.databases.endpoint import Endpoint, MilvusOptions
@@ -17,6 +18,7 @@ from vectormigrate_dagster.databases.milvus.records import batch_of
 from vectormigrate_dagster.databases.milvus.schema import DEFAULT_PARTITION
 from vectormigrate_dagster.databases.milvus.wire import Wire, tls_settings
 from vectormigrate_dagster.databases.pages import PageSize
+from vectormigrate_dagster.databases.patience import repeated
 from vectormigrate_dagster.errors import DatabaseError, NotFound, Unavailable
 from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema
 
@@ -203,7 +205,12 @@ class MilvusConnection(MilvusErrors):
     def _column(
         self, name: str, filter: str, scope: str | None, guarantee: int | None = None, **params: Any
     ) -> list[Any]:
-        """One field's values."""
+        """One field's values; of the many that a plan asks for, each is repeated alone."""
+        return repeated(partial(self._column_once, name, filter, scope, guarantee, **params))
+
+    def _column_once(
+        self, name: str, filter: str, scope: str | None, guarantee: int | None, **params: Any
+    ) -> list[Any]:
         if self.endpoint.embedded:
             return [row[name] for row in self._rows(filter, scope, [name], **params)]
         if name != self._key:

@@ -11,9 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
+from vectormigrate_dagster.databases.base import Fetched, Hits, Queries, Refusal, Where
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined, pieces, require_elements
 from vectormigrate_dagster.databases.milvus.capabilities import require_version, version_of
 from vectormigrate_dagster.databases.milvus.connection import ONCE, MilvusConnection
@@ -29,8 +28,13 @@ from vectormigrate_dagster.databases.milvus.records import (
 )
 from vectormigrate_dagster.databases.milvus.requests import upsert_of
 from vectormigrate_dagster.databases.milvus.schema import creation, read_schema
+from vectormigrate_dagster.databases.milvus.searching import expression, queries_of
+from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, IdKind, ScopeKind, Split, tile
+
+_REPEATED_IDS = 1000
+"""Repeated ids that are looked for; each costs some counts."""
 
 _EXACT_INDEXES = ("FLAT", "BIN_FLAT", "SPARSE_INVERTED_INDEX")
 _INDEX_POLL_SECONDS = 0.5
@@ -97,6 +101,28 @@ class Milvus(MilvusConnection):
             distinct += len(ids)
             after = ids[-1]
         return self.count(scope) - distinct
+
+    def repeated_ids(self, scope: str | None = None) -> IdColumn:
+        """See `Database.repeated_ids`; a page of which more rows count than a reader sees is halved until it is one."""
+        found: list[Id] = []
+        after: Id | None = None
+        size = self.capabilities.max_page_records
+        while ids := self._column(self._key, between(self._key, after, None), scope, limit=size, **_IN_ORDER):
+            found += self._repeated_among(after, ids, scope)
+            after = ids[-1]
+            if len(found) >= _REPEATED_IDS:
+                break
+        return IdColumn.of(self._schema.ids.kinds[0], found)
+
+    def _repeated_among(self, after: Id | None, ids: list[Id], scope: str | None) -> list[Id]:
+        """Those of `ids`, which are all that follow `after`, that several rows have."""
+        if self._count(between(self._key, after, ids[-1]), scope) == len(ids):
+            return []
+        if len(ids) == 1:
+            return ids
+        middle = len(ids) // 2
+        first, second = ids[:middle], ids[middle:]
+        return self._repeated_among(after, first, scope) + self._repeated_among(first[-1], second, scope)
 
     def scopes(self) -> list[str]:
         """See `Database.scopes`."""
@@ -170,24 +196,27 @@ class Milvus(MilvusConnection):
 
     def search(
         self,
-        vectors: npt.NDArray[np.float32],
+        vectors: Queries,
         k: int,
         *,
         vector: str = "",
         exact: bool = False,
         scope: str | None = None,
+        where: Where | None = None,
     ) -> Hits:
         """See `Database.search`; "" is the collection's only vector."""
         name = vector or self._schema.vectors[0].name
-        index = self._schema.vector(name).index
+        searched = self._schema.vector(name)
+        index = searched.index
         if exact and index is not None and index.type not in _EXACT_INDEXES:
             raise SchemaMismatch(f"vector '{name}' of {self.endpoint} has index {index.type}; only FLAT is exact")
         with self._reading(scope) as client:
             answers = client.search(
                 self._name,
-                data=vectors.tolist(),
+                data=queries_of(searched, vectors),
                 anns_field=name,
                 limit=k,
+                filter=expression(where, self._schema),
                 output_fields=[self._key],
                 partition_names=None if scope is None else [scope],
                 consistency_level="Strong",
@@ -207,6 +236,11 @@ class Milvus(MilvusConnection):
         """Seal what was written and wait until it is indexed."""
         with self._client("write") as client:
             client.flush(self._name, timeout=self._timeout)
+        self.wait_indexed()
+
+    def wait_indexed(self) -> None:
+        """See `Database.wait_indexed`: of what is sealed; the rest is searched without an index, and exactly."""
+        with self._client("read") as client:
             names = client.list_indexes(self._name, timeout=self._timeout)
         while any(self._pending(name) for name in names):
             self.sleep(_INDEX_POLL_SECONDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vectormigrate_dagster.databases.base import masked
+from vectormigrate_dagster.databases.schema_check import masked
 from vectormigrate_dagster.errors import SchemaMismatch
 from vectormigrate_dagster.model import (
     CollectionSchema,

@@ -7,7 +7,7 @@ wrong one are refused: https://docs.pinecone.io/guides/indexes/move-to-the-docum
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.pinecone.capabilities import DEFAULT_NAMESPACE
-from vectormigrate_dagster.databases.pinecone.records import Row
-from vectormigrate_dagster.model import VectorKind, VectorSchema
+from vectormigrate_dagster.databases.pinecone.records import Row, client_forms, json_bytes
+from vectormigrate_dagster.model import Payload, VectorColumn, VectorKind, VectorSchema
 
 LIST_LIMIT = 100
 """Ids of one page; https://docs.pinecone.io/reference/api/2026-07/data-plane/list"""
@@ -28,11 +28,12 @@ FETCH_LIMIT = 1000
 _ANSWER_BYTES = 4 * 10**6
 """Of an answer: the documented limit of a query's, which is not said of a fetch's."""
 
-_COMPONENT_BYTES = 13
-"""Of a component as text, on average at most, with its comma."""
-
 _PAYLOAD_BYTES = 4000
 """Of a record's metadata, as a guess; at most it is ten times as much."""
+
+
+Answer = tuple[list[tuple[str, float]], int | None]
+"""Ids and scores, best first; and the log position up to which a search sees writes, if the server tells."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,15 @@ class IndexApi(ABC):
     url_bytes: int | None = None
     """Most bytes of ids in a fetch; None where they are not part of the address."""
 
+    component_bytes = 13
+    """Of a component in an answer: as text, on average at most, with its comma."""
+
     def __init__(self, index: Any, vectors: tuple[VectorSchema, ...], *, lists: bool = True) -> None:
         self.index = index
         self.vectors = vectors
         self.lists = lists
         components = sum(vector.dim or 500 for vector in vectors)
-        fitting = _ANSWER_BYTES // (_COMPONENT_BYTES * components + _PAYLOAD_BYTES)
+        fitting = _ANSWER_BYTES // (self.component_bytes * components + _PAYLOAD_BYTES)
         self._fetch_records = max(1, min(FETCH_LIMIT, fitting))
 
     @property
@@ -95,7 +99,7 @@ class IndexApi(ABC):
         """`ids` in pieces that may be fetched at once."""
         start, size = 0, 0
         for stop, value in enumerate(ids):
-            more = len(quote(value, safe="")) + len("&ids=")
+            more = 0 if self.url_bytes is None else len(quote(value, safe="")) + len("&ids=")
             full = self.url_bytes is not None and size + more > self.url_bytes
             if stop > start and (full or stop - start >= self._fetch_records):
                 yield ids[start:stop]
@@ -112,9 +116,25 @@ class IndexApi(ABC):
     def fetch(self, namespace: str, ids: Sequence[str]) -> dict[str, Row]:
         """Read records; those that are not there are left out."""
 
+    def forms_of(self, column: VectorColumn) -> Iterator[tuple[Any, int] | None]:
+        """Each record's vector as `record` takes it and the bytes that it takes in a request; None if it lacks it."""
+        return client_forms(column)
+
+    def record(self, id: str, vectors: Mapping[str, tuple[Any, int]], payload: Payload) -> tuple[Any, int]:
+        """One record as `upsert` takes it, and the bytes that it takes in a request.
+
+        Args:
+            vectors: by name, as `forms_of` gives them.
+
+        Raises:
+            UnfitError: the payload cannot be sent.
+        """
+        row = Row(id, {name: form for name, (form, _) in vectors.items()}, payload)
+        return row, json_bytes(id, vectors, payload)
+
     @abstractmethod
-    def upsert(self, namespace: str, rows: Sequence[Row]) -> int | None:
-        """Write records; return the log position of the write, if the server tells it."""
+    def upsert(self, namespace: str, records: Sequence[Any]) -> int | None:
+        """Write records, each as `record` gives it; return the log position of the write, if the server tells it."""
 
     @abstractmethod
     def delete(self, namespace: str, ids: Sequence[str]) -> int | None:
@@ -122,13 +142,14 @@ class IndexApi(ABC):
 
     @abstractmethod
     def search(
-        self, namespace: str, vector: VectorSchema, query: npt.NDArray[np.float32], k: int
-    ) -> tuple[list[tuple[str, float]], int | None]:
-        """The k records nearest to a dense query, float32 (d,), with their scores.
-
-        Returns:
-            Ids and scores, best first; and the log position up to which the search sees writes, if the server tells.
-        """
+        self,
+        namespace: str,
+        vector: VectorSchema,
+        query: npt.NDArray[np.float32],
+        k: int,
+        where: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """The k records nearest to a dense query, float32 (d,), with their scores; only those that pass `where`."""
 
     def position(self, namespace: str) -> int | None:
         """The log position up to which searches see writes, if the server tells: asked by a search for anything."""

@@ -13,6 +13,7 @@ DENSE_FIELD, SPARSE_FIELD = "_values", "_sparse_values"
 DEFAULT_NAMESPACE = "__default__"
 """Where records are whose namespace nobody names; https://docs.pinecone.io/guides/index-data/indexing-overview"""
 
+MAX_ID_BYTES = 512
 MAX_METADATA_BYTES = 40_960
 _LARGEST_EXACT = 2**53
 
@@ -20,7 +21,7 @@ SERVER = Capabilities(
     type="pinecone",
     title="Pinecone",
     id_kinds=(IdKind.TEXT,),
-    id_max_bytes=512,
+    id_max_bytes=MAX_ID_BYTES,
     id_pattern=r"[\x01-\x7f]{1,512}",
     ids_are_unique_per_scope=True,
     metrics={
@@ -56,10 +57,13 @@ SERVER = Capabilities(
     default_scope=DEFAULT_NAMESPACE,
     insert_only=False,
     exact_search=False,
+    squared_euclidean=True,
+    imports_files=True,
     aliases=False,
     max_marker_bytes=2_500,  # compressed, these fit into the tags
     collection_settings=("tags", "deletion_protection", "read_capacity"),
     max_batch_records=1000,
+    costly_resume=True,  # it lists from the beginning of a prefix only
     max_batch_bytes=8 * 2**20,
     notes={
         "missing_vectors": "A sparse vector may be missing where there is a dense one; a dense one never.",

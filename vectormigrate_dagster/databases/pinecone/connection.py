@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from vectormigrate_dagster.databases.pinecone import errors
 from vectormigrate_dagster.databases.pinecone.api import IndexApi
 from vectormigrate_dagster.databases.pinecone.capabilities import DOCUMENTS, SERVER
 from vectormigrate_dagster.databases.pinecone.documents import DocumentsApi
+from vectormigrate_dagster.databases.pinecone.grpc_vectors import GrpcVectorsApi
 from vectormigrate_dagster.databases.pinecone.schema import (
     embeds_in_the_old_way,
     is_document_index,
@@ -24,8 +26,13 @@ from vectormigrate_dagster.databases.pinecone.schema import (
     vectors_of,
 )
 from vectormigrate_dagster.databases.pinecone.vectors import VectorsApi
+from vectormigrate_dagster.databases.pinecone.wire import Wire, speaks_grpc
 from vectormigrate_dagster.errors import ConfigurationError, DatabaseError, NotFound, Unavailable
-from vectormigrate_dagster.model import Capabilities
+from vectormigrate_dagster.model import Capabilities, VectorSchema
+
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
+"""Addresses of which was said that nobody speaks gRPC there."""
 
 _CONNECTIONS = 64
 """Most requests at once: writers of a transfer times pieces of a batch."""
@@ -38,10 +45,13 @@ class Session:
     Args:
         control: the client of the control plane.
         settings: of every client, by its address.
+        wire_to: makes a channel to the index at an address.
     """
 
     control: Any
     settings: Callable[[str], dict[str, Any]]
+    wire_to: Callable[[str], Wire]
+    _wires: dict[str, Wire] = field(default_factory=dict)
     _indexes: dict[str, Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,9 +65,19 @@ class Session:
                     self._indexes[host] = _without_retries(Index(host=host, **self.settings(host)))
             return self._indexes[host]
 
+    def wire(self, host: str) -> Wire:
+        """A channel to the index at `host`."""
+        with self._lock:
+            if host not in self._wires:
+                self._wires[host] = self.wire_to(host)
+            return self._wires[host]
+
     def close(self) -> None:
         """Give back all connections."""
         with self._lock:
+            for wire in self._wires.values():
+                wire.close()
+            self._wires.clear()
             for index in self._indexes.values():
                 index.close()
             self._indexes.clear()
@@ -112,14 +132,36 @@ class PineconeConnection(ClientDatabase):
         if embeds_in_the_old_way(model):
             return self._stated(model.host)
         with self._client("read") as session:
-            kind = DocumentsApi if is_document_index(model) else VectorsApi
-            return kind(session.index(model.host), vectors_of(model), lists=not is_pod_index(model))
+            vectors, lists = vectors_of(model), not is_pod_index(model)
+            if is_document_index(model):
+                return DocumentsApi(session.index(model.host), vectors, lists=lists)
+            return self._vectors_api(session, model.host, vectors, lists=lists)
 
     def _stated(self, host: str) -> IndexApi:
         """The vector index at `host`, by what it says of itself."""
         with self._client("read") as session:
-            index = session.index(host)
-            return VectorsApi(index, vectors_in(index.describe_index_stats()), lists=self.options.id_list is None)
+            vectors = vectors_in(session.index(host).describe_index_stats())
+            return self._vectors_api(session, host, vectors, lists=self.options.id_list is None)
+
+    def _vectors_api(
+        self, session: Session, host: str, vectors: tuple[VectorSchema, ...], *, lists: bool
+    ) -> VectorsApi:
+        """The vectors API over gRPC, or over REST where nobody speaks gRPC; that is said once for each address."""
+        index = session.index(host)
+        if not speaks_grpc(host, self.options):
+            return VectorsApi(index, vectors, lists=lists)
+        wire = session.wire(host)
+        if (reason := wire.unreachable()) is None:
+            return GrpcVectorsApi(index, vectors, wire, lists=lists)
+        if wire.target not in _told:
+            _told.add(wire.target)
+            _log.warning(
+                "%s does not answer over gRPC at %s (%s): records go over REST, which takes about three times as long",
+                self.endpoint,
+                wire.target,
+                reason,
+            )
+        return VectorsApi(index, vectors, lists=lists)
 
     def _forget(self) -> None:
         """Forget what was read of the index, which has changed."""
@@ -127,7 +169,8 @@ class PineconeConnection(ClientDatabase):
             self._found = None
 
     def _translate(self, error: Exception, doing: Doing) -> DatabaseError:
-        return errors.translate(error, self.endpoint, doing, lambda reason: self._refused(reason, doing))
+        refused = partial(self._refused, doing=doing)
+        return errors.translate(error, self.endpoint, doing, refused, partial(self._grpc, doing=doing))
 
 
 def session_of(endpoint: Endpoint, options: PineconeOptions) -> Session:
@@ -145,10 +188,13 @@ def session_of(endpoint: Endpoint, options: PineconeOptions) -> Session:
         raise ConfigurationError(f"there is no certificate '{options.ca_file}' (ca_file)")
     if options.host is not None and not urlsplit(options.host).hostname:
         raise ConfigurationError(f"'{options.host}' (host) is no address")
-    settings = partial(_settings, endpoint.api_key.get_secret_value(), options)
+    key = endpoint.api_key.get_secret_value()
+    settings = partial(_settings, key, options)
+    wire_to = partial(Wire, key=key, options=options)
     url = endpoint.url or ""
     try:
-        return Session(Pinecone(host=url, retry_config=RetryConfig(max_retries=0), **settings(url)), settings)
+        control = Pinecone(host=url, retry_config=RetryConfig(max_retries=0), **settings(url))
+        return Session(control, settings, wire_to)
     except PineconeValueError as error:
         raise ConfigurationError(f"{endpoint} cannot be reached so: {error}") from error
 

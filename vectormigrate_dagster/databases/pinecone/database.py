@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.ahead import ahead
-from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
-from vectormigrate_dagster.databases.columns import beginning, found, require_elements
+from vectormigrate_dagster.databases.base import Fetched, Hits, Queries, Refusal, Where
+from vectormigrate_dagster.databases.columns import beginning, found, query_rows, require_elements
 from vectormigrate_dagster.databases.endpoint import Endpoint
-from vectormigrate_dagster.databases.pinecone.api import FETCH_LIMIT, IndexApi
+from vectormigrate_dagster.databases.pinecone.api import FETCH_LIMIT, Answer, IndexApi
 from vectormigrate_dagster.databases.pinecone.capabilities import DEFAULT_NAMESPACE
 from vectormigrate_dagster.databases.pinecone.errors import is_missing_namespace
 from vectormigrate_dagster.databases.pinecone.reading import (
@@ -32,13 +32,19 @@ from vectormigrate_dagster.databases.pinecone.reading import (
     namespace_of,
     pieces,
 )
-from vectormigrate_dagster.databases.pinecone.records import Row, batch_of, requests, require_writable, rows_of
+from vectormigrate_dagster.databases.pinecone.records import Row, batch_of, require_writable
+from vectormigrate_dagster.databases.pinecone.requests import Outgoing, outgoing, requests
 from vectormigrate_dagster.databases.pinecone.schema import creation, read_schema
+from vectormigrate_dagster.databases.pinecone.searching import filter_of
 from vectormigrate_dagster.databases.pinecone.writes import Unseen, Writes
+from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, Unavailable
 from vectormigrate_dagster.model import Batch, CollectionSchema, IdColumn, IdKind, Split, VectorKind, VectorSchema
 
 _POLL_SECONDS = 1.0
+
+_COUNTED = 100_000
+"""Records that are counted one by one where a number of about that size is wanted: a thousand calls."""
 
 
 class Pinecone(PineconeReader):
@@ -83,6 +89,17 @@ class Pinecone(PineconeReader):
         self.wait_visible()
         names = [scope] if scope is not None else self.scopes() or [DEFAULT_NAMESPACE]
         return sum(self._count(self._api(), name) for name in names)
+
+    def about(self, scope: str | None = None) -> int:
+        """See `Database.about`: from a hundred thousand on what the index says of itself, which lags behind."""
+        self.wait_visible()
+        api = self._api()
+        if self.options.id_list is None:
+            counts = self._asked(api.counts)
+            believed = sum(counts.values()) if scope is None else counts.get(scope, 0)
+            if believed >= _COUNTED:
+                return believed
+        return self.count(scope)
 
     def scopes(self) -> list[str]:
         """See `Database.scopes`: the namespaces, unless there is only the default one."""
@@ -134,8 +151,8 @@ class Pinecone(PineconeReader):
         require_elements(batch, self.capabilities.elements)
         api = self._api()
         require_writable(batch, api.vectors, str(self.endpoint))
-        rows, refusals = rows_of(batch, required=api.required, reserved=api.reserved)
-        for _ in ahead(partial(self._send, api, namespace_of(batch.scope)), requests(rows)):
+        records, refusals = outgoing(batch, api)
+        for _ in ahead(partial(self._send, api, namespace_of(batch.scope)), requests(records)):
             pass
         return refusals
 
@@ -156,19 +173,21 @@ class Pinecone(PineconeReader):
 
     def search(
         self,
-        vectors: npt.NDArray[np.float32],
+        vectors: Queries,
         k: int,
         *,
         vector: str = "",
         exact: bool = False,
         scope: str | None = None,
+        where: Where | None = None,
     ) -> Hits:
         """See `Database.search`; always approximate, whatever `exact` says (`Capabilities.exact_search`)."""
         del exact
         self.wait_visible()
         api = self._api()
         field = self._searched(api, vector)
-        answers = list(ahead(partial(self._search, api, namespace_of(scope), field, k), vectors))
+        ask = partial(api.search, namespace_of(scope), field, k=k, where=filter_of(where))
+        answers = list(ahead(partial(self._search, ask), query_rows(vectors)))
         return Hits(
             ids=[IdColumn.of(IdKind.TEXT, [value for value, _ in answer]) for answer in answers],
             scores=[np.asarray([score for _, score in answer], dtype=np.float32) for answer in answers],
@@ -179,6 +198,10 @@ class Pinecone(PineconeReader):
 
     def finish_bulk_load(self) -> None:
         """Wait until everything written can be read."""
+        self.wait_visible()
+
+    def wait_indexed(self) -> None:
+        """Wait until everything written can be read: what can be read is indexed."""
         self.wait_visible()
 
     def wait_visible(self) -> None:
@@ -216,17 +239,15 @@ class Pinecone(PineconeReader):
             raise Unavailable(f"{self.endpoint} {what}, and we have waited for as long as the options say")
         self.sleep(seconds)
 
-    def _send(self, api: IndexApi, namespace: str, rows: Sequence[Row]) -> None:
+    def _send(self, api: IndexApi, namespace: str, records: Sequence[Outgoing]) -> None:
         with self._client("write"):
-            position = api.upsert(namespace, rows)
-        self._writes.note(namespace, position, written=[row.id for row in rows], deleted=[])
+            position = api.upsert(namespace, [one.record for one in records])
+        self._writes.note(namespace, position, written=[one.id for one in records], deleted=[])
 
-    def _search(
-        self, api: IndexApi, namespace: str, field: VectorSchema, k: int, query: npt.NDArray[np.float32]
-    ) -> list[tuple[str, float]]:
+    def _search(self, ask: Callable[..., Answer], query: npt.NDArray[np.float32]) -> list[tuple[str, float]]:
         try:
             with self._client("read"):
-                return api.search(namespace, field, query, k)[0]
+                return ask(query=query)[0]
         except NotFound as error:
             if is_missing_namespace(error):
                 return []

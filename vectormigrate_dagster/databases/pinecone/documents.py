@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vectormigrate_dagster.databases.pinecone.api import LIST_LIMIT, IdPage, IndexApi
-from vectormigrate_dagster.databases.pinecone.records import Row
+from vectormigrate_dagster.databases.pinecone.api import LIST_LIMIT, Answer, IdPage, IndexApi
+from vectormigrate_dagster.databases.pinecone.records import Row, payload_of
 from vectormigrate_dagster.model import VectorKind, VectorSchema
 
 _ID = "_id"
@@ -36,9 +36,9 @@ class DocumentsApi(IndexApi):
         found = self.index.documents.fetch(namespace=namespace, ids=list(ids)).documents
         return {key: self._row(key, document.to_dict()) for key, document in found.items()}
 
-    def upsert(self, namespace: str, rows: Sequence[Row]) -> int | None:
+    def upsert(self, namespace: str, records: Sequence[Any]) -> int | None:
         """See `IndexApi.upsert`."""
-        written = self.index.documents.upsert(namespace=namespace, documents=[self._document(row) for row in rows])
+        written = self.index.documents.upsert(namespace=namespace, documents=[self._document(row) for row in records])
         return _position(written, "lsn_committed")
 
     def delete(self, namespace: str, ids: Sequence[str]) -> int | None:
@@ -46,14 +46,19 @@ class DocumentsApi(IndexApi):
         return _position(self.index.documents.delete(namespace=namespace, ids=list(ids)), "lsn_committed")
 
     def search(
-        self, namespace: str, vector: VectorSchema, query: npt.NDArray[np.float32], k: int
-    ) -> tuple[list[tuple[str, float]], int | None]:
+        self,
+        namespace: str,
+        vector: VectorSchema,
+        query: npt.NDArray[np.float32],
+        k: int,
+        where: Mapping[str, Any] | None = None,
+    ) -> Answer:
         """See `IndexApi.search`; of a sparse vector, `query` are the weights of the first dimensions."""
         clause: dict[str, Any] = {"type": "dense_vector", "field": vector.name, "values": query.tolist()}
         if vector.kind is VectorKind.SPARSE:
             sparse = {"indices": list(range(len(query))), "values": query.tolist()}
             clause = {"type": "sparse_vector", "field": vector.name, "sparse_values": sparse}
-        answer = self.index.documents.search(namespace=namespace, score_by=[clause], top_k=k)
+        answer = self.index.documents.search(namespace=namespace, score_by=[clause], top_k=k, filter=where or None)
         return [(match.id, match.score) for match in answer.matches], _position(answer, "lsn_reconciled")
 
     def _row(self, key: str, document: dict[str, Any]) -> Row:
@@ -63,7 +68,8 @@ class DocumentsApi(IndexApi):
             if value is not None:
                 sparse = vector.kind is VectorKind.SPARSE
                 vectors[vector.name] = (value["indices"], value["values"]) if sparse else value
-        return Row(key, vectors, {name: value for name, value in document.items() if name != _ID})
+        document.pop(_ID, None)
+        return Row(key, vectors, payload_of(document))
 
     def _document(self, row: Row) -> dict[str, Any]:
         vectors = {

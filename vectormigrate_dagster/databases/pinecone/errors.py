@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _UNAUTHORIZED, _PAYMENT, _FORBIDDEN, _NOT_FOUND = 401, 402, 403, 404
 _TIMEOUT, _TOO_LARGE, _TOO_MANY, _SERVER_AT_FAULT = 408, 413, 429, 500
+_TOO_LARGE_MESSAGE = "message length too large"
 _NO_NAMESPACE = "namespace not found"
 
 
@@ -32,14 +33,20 @@ def is_missing_namespace(error: NotFound) -> bool:
     return _NO_NAMESPACE in str(error).lower()
 
 
-def translate(
-    error: Exception, endpoint: Endpoint, doing: Doing, refused: Callable[[str], DatabaseError]
+def translate(  # noqa: PLR0911  # one answer for each kind of exception
+    error: Exception,
+    endpoint: Endpoint,
+    doing: Doing,
+    refused: Callable[[str], DatabaseError],
+    of_code: Callable[[str, str], DatabaseError],
 ) -> DatabaseError:
     """Say what an exception of the client means.
 
     Args:
         refused: makes the error for a request that is understood and not carried out, by its reason.
+        of_code: makes the error for a gRPC status that means what it means everywhere, by its name and reason.
     """
+    import grpc
     from pinecone.errors import (
         ApiError,
         IndexInitFailedError,
@@ -51,6 +58,8 @@ def translate(
         ResponseParsingError,
     )
 
+    if isinstance(error, grpc.RpcError):
+        return _of_grpc(error, endpoint, doing, of_code)
     if isinstance(error, ApiError):
         return _of_status(error, endpoint, doing, refused)
     if isinstance(error, PineconeTimeoutError | PineconeConnectionError):
@@ -62,6 +71,20 @@ def translate(
     if isinstance(error, PineconeValueError | PineconeTypeError):
         return refused(str(error))
     return DatabaseError(f"{endpoint} failed: {type(error).__name__}: {error}")
+
+
+def _of_grpc(
+    error: Any, endpoint: Endpoint, doing: Doing, of_code: Callable[[str, str], DatabaseError]
+) -> DatabaseError:
+    code, text = error.code().name, error.details() or error.code().name
+    if _TOO_LARGE_MESSAGE in text:
+        # A smaller piece of the batch may fit; a single record that does not is refused.
+        kind = InvalidRecord if doing == "write" else DatabaseError
+        return kind(f"a message is too large for {endpoint}: {text}")
+    if code == "RESOURCE_EXHAUSTED":
+        wait = retry_after(dict(error.trailing_metadata() or ()).get("retry-after"))
+        return Throttled(f"{endpoint} asks us to slow down: {text}", retry_after=wait)
+    return of_code(code, text)
 
 
 def _of_status(  # noqa: PLR0911  # one answer for each kind of status

@@ -1,23 +1,20 @@
-"""Pinecone's records as columns, and back; the only place where components are Python floats.
+"""Pinecone's records as columns, and back.
 
 The client takes lists and writes them with orjson. A float32 is given to it as the float64 with the same shortest text
-(0.1, not 0.10000000149011612), which halves requests; read back, both are the same float32.
+(0.1, not 0.10000000149011612), which halves requests; read back, both are the same float32. Over gRPC components stay
+octets: see `vector_reading` and `vector_writing`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from vectormigrate_dagster.databases.base import Refusal
-from vectormigrate_dagster.databases.columns import dense_column, rows_not_finite, sparse_column
-from vectormigrate_dagster.databases.pinecone.capabilities import SERVER
+from vectormigrate_dagster.databases.columns import dense_column, packed_dense, rows_not_finite, sparse_column
+from vectormigrate_dagster.databases.entries import UnfitError
 from vectormigrate_dagster.errors import InvalidRecord, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,
@@ -33,92 +30,43 @@ from vectormigrate_dagster.model import (
     is_valid,
 )
 
-REQUEST_BYTES = 1_900_000
-"""A little under the 2 MB of one request: https://docs.pinecone.io/reference/api/database-limits#upsert-limits"""
-
-REQUEST_RECORDS = 1000
 _RECORD_BYTES = 64
 """Of the names around a record's parts."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One record in the client's terms.
+class Row(NamedTuple):
+    """One record as an API gives it, or the client takes it.
 
     Args:
-        vectors: name -> list of components, or (indices, weights) of a sparse vector; what is missing is left out.
-        size: bytes of its JSON, if it is to be written.
+        vectors: name -> list of components or their float32 octets, or (indices, weights) of a sparse vector; what is
+            missing is left out.
+        payload: with numbers that are floats, if it was read.
     """
 
     id: str
-    vectors: dict[str, Any]
+    vectors: Mapping[str, Any]
     payload: Payload
-    size: int = 0
 
 
 def batch_of(rows: Sequence[Row], scope: str | None, vectors: tuple[VectorSchema, ...]) -> Batch:
-    """A batch of records that were read, in their order. Every number of a payload is a float.
+    """A batch of records that were read, in their order.
 
     Raises:
         SchemaMismatch: a record holds a vector that the index's schema does not have, and which would be lost.
     """
     names = {vector.name for vector in vectors}
     for row in rows:
-        if unknown := row.vectors.keys() - names:
+        if not row.vectors.keys() <= names:
             raise SchemaMismatch(
-                f"record '{row.id}' holds '{min(unknown)}', which the schema of its index does not have; give the "
-                "index's own address under options.host, and it is read by what it says of itself"
+                f"record '{row.id}' holds '{min(row.vectors.keys() - names)}', which the schema of its index does not "
+                "have; give the index's own address under options.host, and it is read by what it says of itself"
             )
     return Batch(
         ids=IdColumn.of(IdKind.TEXT, [row.id for row in rows]),
         scope=scope,
         vectors={v.name: _column(v, [row.vectors.get(v.name) for row in rows]) for v in vectors},
-        payloads=[{key: _read(value) for key, value in row.payload.items()} for row in rows],
+        payloads=[row.payload for row in rows],
     )
-
-
-def rows_of(batch: Batch, *, required: Collection[str], reserved: Collection[str]) -> tuple[list[Row], list[Refusal]]:
-    """The records of a batch, each with its size, and the refusals of those that cannot be sent as they are.
-
-    Args:
-        required: vectors that no record may lack.
-        reserved: keys that no payload may have.
-    """
-    import orjson
-
-    columns = {name: _written(column) for name, column in batch.vectors.items()}
-    rows: list[Row] = []
-    refusals: list[Refusal] = []
-    for value, payload in zip(batch.ids.to_pylist(), batch.payloads, strict=True):
-        parts = {name: part for name, column in columns.items() if (part := next(column)) is not None}
-        lacks = sorted(set(required) - set(parts))
-        text = str(value)
-        if re.fullmatch(SERVER.id_pattern or "", text) is None:
-            refusals.append(Refusal(text, "it is no id of Pinecone's: 1 to 512 ASCII characters", batch.scope))
-            continue
-        if lacks:
-            refusals.append(Refusal(text, f"it lacks vector '{lacks[0]}', which this index demands", batch.scope))
-            continue
-        try:
-            size = _payload_bytes(payload, reserved) + _RECORD_BYTES + len(orjson.dumps(text))
-        except InvalidRecord as error:
-            refusals.append(Refusal(text, error.reason, batch.scope))
-            continue
-        size += sum(length + len(name) for name, (_, length) in parts.items())
-        rows.append(Row(text, {name: vector for name, (vector, _) in parts.items()}, payload, size))
-    return rows, refusals
-
-
-def requests(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Records in pieces, each of which fits into one request."""
-    start, size = 0, 0
-    for stop, row in enumerate(rows):
-        if stop > start and (size + row.size > REQUEST_BYTES or stop - start >= REQUEST_RECORDS):
-            yield rows[start:stop]
-            start, size = stop, 0
-        size += row.size
-    if start < len(rows):
-        yield rows[start:]
 
 
 def require_writable(batch: Batch, vectors: Sequence[VectorSchema], where: str) -> None:
@@ -143,44 +91,37 @@ def require_writable(batch: Batch, vectors: Sequence[VectorSchema], where: str) 
         raise InvalidRecord(f"{where} cannot keep id '{ids[0]}': it stores no NaN and no infinite components", ids=ids)
 
 
-def _payload_bytes(payload: Payload, reserved: Collection[str]) -> int:
-    """Bytes of a payload as JSON.
+def payload_of(metadata: Mapping[str, Any]) -> Payload:
+    """Metadata as the client gives it, with every number a float, as which the server keeps it."""
+    return {key: float(value) if type(value) is int else value for key, value in metadata.items()}
+
+
+def json_bytes(id: str, vectors: Mapping[str, tuple[Any, int]], payload: Payload) -> int:
+    """Bytes that a record takes as JSON, of which those of its vectors are given.
 
     Raises:
-        InvalidRecord: it would come back as something else, or cannot be sent.
+        UnfitError: the payload has no such form.
     """
     import orjson
 
-    for key, value in payload.items():
-        if key in reserved:
-            raise InvalidRecord(f"metadata '{key}' has the name of a vector, or one that Pinecone keeps for itself")
-        if value is None:
-            raise InvalidRecord(f"metadata '{key}' is null, which Pinecone drops")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidRecord(f"metadata '{key}' is {value}, which JSON has no number for")
-        if isinstance(value, int) and not isinstance(value, bool) and not _is_float64(value):
-            raise InvalidRecord(f"metadata '{key}' is {value}, which is no float64, and Pinecone has no other numbers")
     try:
-        return len(orjson.dumps(payload))
+        size = len(orjson.dumps(payload)) + len(orjson.dumps(id)) + _RECORD_BYTES
     except TypeError as error:
-        raise InvalidRecord(f"its metadata cannot be written as JSON: {error}") from error
-
-
-def _is_float64(value: int) -> bool:
-    return abs(value) < 2**64 and int(float(value)) == value
+        raise UnfitError(f"its metadata cannot be written as JSON: {error}") from error
+    return size + sum(length + len(name) for name, (_, length) in vectors.items())
 
 
 def _column(vector: VectorSchema, rows: list[Any]) -> VectorColumn:
     if vector.kind is VectorKind.SPARSE:
         return sparse_column(rows)
-    return dense_column(rows, vector.dim or 0)
+    return packed_dense(rows, vector.dim or 0) if _in_octets(rows) else dense_column(rows, vector.dim or 0)
 
 
-def _read(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _in_octets(rows: Sequence[Any]) -> bool:
+    return isinstance(next((row for row in rows if row is not None), None), bytes | memoryview)
 
 
-def _written(column: VectorColumn) -> Iterator[tuple[Any, int] | None]:
+def client_forms(column: VectorColumn) -> Iterator[tuple[Any, int] | None]:
     """Each record's vector in the client's form and the bytes of its JSON; None where it is missing."""
     valid = is_valid(column)
     if isinstance(column, Sparse):

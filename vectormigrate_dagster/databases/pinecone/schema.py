@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vectormigrate_dagster.databases.base import masked
 from vectormigrate_dagster.databases.pinecone.capabilities import DENSE_FIELD, SPARSE_FIELD
 from vectormigrate_dagster.databases.pinecone.tags import marker_of, tags_of
+from vectormigrate_dagster.databases.schema_check import masked
 from vectormigrate_dagster.errors import SchemaMismatch
 from vectormigrate_dagster.model import (
     CollectionSchema,

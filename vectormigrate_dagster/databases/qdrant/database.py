@@ -7,20 +7,19 @@ need not exist: https://qdrant.tech/documentation/concepts/points/#scroll-points
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
+from vectormigrate_dagster.databases.base import Fetched, Hits, Queries, Refusal, Where
 from vectormigrate_dagster.databases.client import Doing
 from vectormigrate_dagster.databases.columns import beginning, found, pieces, require_elements
 from vectormigrate_dagster.databases.endpoint import Endpoint
 from vectormigrate_dagster.databases.pages import PageSize
-from vectormigrate_dagster.databases.qdrant import errors, grpc, records
+from vectormigrate_dagster.databases.qdrant import errors, grpc, indexing, records
 from vectormigrate_dagster.databases.qdrant.capabilities import LISTS_SHARD_KEYS, METADATA
 from vectormigrate_dagster.databases.qdrant.connection import QdrantConnection
 from vectormigrate_dagster.databases.qdrant.folder import large_folder_is_no_news, vectors_kept
@@ -29,6 +28,8 @@ from vectormigrate_dagster.databases.qdrant.plan import plan_scope
 from vectormigrate_dagster.databases.qdrant.records import belongs, check_order, first_after, id_column, id_of
 from vectormigrate_dagster.databases.qdrant.schema import creation, later, payload_index, read_schema
 from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
+from vectormigrate_dagster.databases.qdrant.searching import filter_of, queries_of
+from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.errors import DatabaseError, SchemaMismatch, Unavailable
 from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, ScopeKind, Split
 
@@ -172,23 +173,21 @@ class Qdrant(QdrantConnection):
 
     def search(
         self,
-        vectors: npt.NDArray[np.float32],
+        vectors: Queries,
         k: int,
         *,
         vector: str = "",
         exact: bool = False,
         scope: str | None = None,
+        where: Where | None = None,
     ) -> Hits:
         """See `Database.search`; an answer with ids of both kinds comes back as their texts."""
         from qdrant_client import models
 
         # The embedded mode is always exact, and warns about settings that it does not need.
         params = models.SearchParams(exact=True) if exact and not self.endpoint.embedded else None
-        key = shard_key_of(scope)
-        asked = [
-            models.QueryRequest(query=row.tolist(), using=vector or None, limit=k, params=params, shard_key=key)
-            for row in vectors
-        ]
+        wanted = {"using": vector or None, "limit": k, "params": params, "shard_key": shard_key_of(scope)}
+        asked = [models.QueryRequest(query=query, filter=filter_of(where), **wanted) for query in queries_of(vectors)]
         answers: list[Any] = []
         for first in range(0, len(asked), size := min(_SEARCHES, self._limits().searches)):
             with self._client("read") as client, self._undisturbed(client):
@@ -198,11 +197,21 @@ class Qdrant(QdrantConnection):
             scores=[np.asarray([point.score for point in answer.points], dtype=np.float32) for answer in answers],
         )
 
-    def prepare_bulk_load(self) -> None:
-        """Do nothing: a server indexes in the background while it loads, and the embedded mode has no index.
+    def index_settings(self) -> dict[str, Any] | None:
+        """See `Database.index_settings`; the embedded mode has no index."""
+        if self.endpoint.embedded:
+            return None
+        with self._client("read") as client:
+            return indexing.settings_of(client.get_collection(self._name))
 
-        A threshold raised to hold indexing back would stay raised if this process were killed.
-        """
+    def prepare_bulk_load(self) -> None:
+        """See `Database.prepare_bulk_load`; how is in `indexing`. Payload indexes are built as ever."""
+        if self.index_settings() is not None:
+            self._set_optimizers(indexing.deferred())
+
+    def resume_indexing(self, settings: Mapping[str, Any]) -> None:
+        """See `Database.resume_indexing`; the server begins at once."""
+        self._set_optimizers(indexing.resumed(settings))
 
     def finish_bulk_load(self) -> None:
         """Wait until a server has built its indexes (its status is green); the embedded mode has none.
@@ -212,16 +221,13 @@ class Qdrant(QdrantConnection):
         """
         from qdrant_client import models
 
-        while not self.endpoint.embedded:
-            with self._client("read") as client:
-                info = client.get_collection(self._name)
-                if info.status is models.CollectionStatus.GREY:
-                    client.update_collection(self._name, optimizers_config=models.OptimizersConfigDiff())
-            if info.status is models.CollectionStatus.GREEN:
-                return
-            if info.status is models.CollectionStatus.RED:
-                raise DatabaseError(f"{self.endpoint} cannot build its indexes: {info.optimizer_status}")
+        while self._settled() == models.CollectionStatus.GREY:
+            self._set_optimizers(models.OptimizersConfigDiff())
             self.sleep(_POLL_SECONDS)
+
+    def wait_indexed(self) -> None:
+        """See `Database.wait_indexed`: until the status is green, or grey, when nothing is being built."""
+        self._settled()
 
     def wait_visible(self) -> None:
         """Do nothing: `upsert` waits until its records can be read."""
@@ -248,6 +254,28 @@ class Qdrant(QdrantConnection):
     def _wire(self) -> ModuleType:
         """Which of two modules with the same functions reads and writes points."""
         return records if self.endpoint.embedded or self._speaks_json else grpc
+
+    def _settled(self) -> Any:
+        """The collection's status once nothing is being built; None in the embedded mode, which builds nothing.
+
+        Raises:
+            DatabaseError: the server has given it up.
+        """
+        from qdrant_client import models
+
+        while not self.endpoint.embedded:
+            with self._client("read") as client:
+                info = client.get_collection(self._name)
+            if info.status in (models.CollectionStatus.GREEN, models.CollectionStatus.GREY):
+                return info.status
+            if info.status is models.CollectionStatus.RED:
+                raise DatabaseError(f"{self.endpoint} cannot build its indexes: {info.optimizer_status}")
+            self.sleep(_POLL_SECONDS)
+        return None
+
+    def _set_optimizers(self, settings: Any) -> None:
+        with self._client("write") as client:
+            client.update_collection(self._name, optimizers_config=settings)
 
     def _limits(self) -> Limits:
         """What the collection allows in one request, read once."""

@@ -1,18 +1,21 @@
 """Points as Qdrant's gRPC answers hold them, read into columns.
 
 They are read by messages of our own, in which vectors and payloads are octets. Dense vectors of the usual form become
-the rows of an array without a look at their numbers; others go through the official messages. Payloads go through
-`values`. The messages are in points.proto and qdrant_common.proto of the client.
+the rows of an array without a look at their numbers; others go through the official messages. Payloads stay octets
+until somebody looks at them (`values`). The messages are in points.proto and qdrant_common.proto of the client.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
+from itertools import groupby, repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from vectormigrate_dagster.databases.columns import dense_column, multi_column, packed_column, sparse_column
 from vectormigrate_dagster.databases.protobuf import (
@@ -27,11 +30,12 @@ from vectormigrate_dagster.databases.protobuf import (
     tag,
 )
 from vectormigrate_dagster.databases.qdrant.point_writing import dense_head, named_head, unnamed_head
-from vectormigrate_dagster.databases.qdrant.values import payload_of
+from vectormigrate_dagster.databases.qdrant.values import FORM, entries_octets, is_rounded, retagged
 from vectormigrate_dagster.model import (
     Batch,
     Dense,
     Element,
+    EncodedPayloads,
     Id,
     IdColumn,
     IdKind,
@@ -49,14 +53,18 @@ class Point(NamedTuple):
     """A record as it was read.
 
     Args:
-        vectors: the octets of a `VectorsOutput`, part of the answer if they are of the usual form.
+        payload: as it is sent (`values.FORM`); or decoded, where a message could not say what it holds.
         rounded: whether a number of the payload may have been another one.
+        vectors: the octets of a `VectorsOutput`; nothing if it is of the usual form.
+        answer, place: where its numbers begin, if it is of the usual form; `place` is -1 if it is not.
     """
 
     id: Id
-    payload: Payload
-    vectors: bytes | memoryview
+    payload: bytes | Payload
     rounded: bool
+    vectors: bytes
+    answer: bytes
+    place: int
 
 
 @cache
@@ -100,22 +108,37 @@ def points_of(answer: bytes, message: str, vectors: tuple[VectorSchema, ...]) ->
     made = _messages()[message]
     with readable("points of qdrant"):
         apart = _vectors_apart(answer, tag(made.DESCRIPTOR.fields_by_name["result"].number), vectors)
-        read = made.FromString(answer if apart is None else apart[0])
+        read = made.FromString(answer if apart is None else apart.rest)
         records = list(read.result)  # each access would make its objects anew
         ids = [_id(point.id) for point in records]
-        payloads, rounded = _payloads([point.payload for point in records])
-        left: list[bytes | memoryview] = [_only(point.vectors) for point in records]
+        payloads = None if apart is None else retagged(apart.rest, apart.begins, apart.ends)
+        left = [b""] * len(ids)
+        if payloads is None:  # else points are ids and entries, and nothing else
+            payloads = [entries_octets(point.payload) for point in records]
+            left = [_only(point.vectors) for point in records]
         if apart is not None and any(left):
             raise ValueError(_TWICE)
-        octets = left if apart is None else apart[1]
-        points = list(map(Point._make, zip(ids, payloads, octets, rounded, strict=True)))
-        return points, message == "ScrollResponse" and read.HasField("next_page_offset")
+        places = [-1] * len(ids) if apart is None else apart.places
+        fields = zip(ids, payloads, map(is_rounded, payloads), left, repeat(answer, len(ids)), places, strict=True)
+        return list(map(Point._make, fields)), message == "ScrollResponse" and read.HasField("next_page_offset")
 
 
-def _vectors_apart(
-    answer: bytes, result: bytes, vectors: tuple[VectorSchema, ...]
-) -> tuple[bytes, list[bytes | memoryview]] | None:
-    """The answer without the vectors of its points, and these where they lie; None if one has another form.
+class _Apart(NamedTuple):
+    """An answer without the vectors of its points.
+
+    Args:
+        places: where in the answer the numbers of each point's vector begin.
+        begins, ends: where in `rest` the octets of each point begin and end.
+    """
+
+    rest: bytes
+    places: list[int]
+    begins: list[int]
+    ends: list[int]
+
+
+def _vectors_apart(answer: bytes, result: bytes, vectors: tuple[VectorSchema, ...]) -> _Apart | None:
+    """The answer without the vectors of its points, and where these lie; None if one has another form.
 
     The usual form is that every point ends with the one dense vector of the collection. What stands before its numbers
     cannot be part of a payload: in no text does the octet 0xAA, of its tag, follow the end of a number.
@@ -128,20 +151,25 @@ def _vectors_apart(
         return None
     head, size = form
     head = sized(_VECTORS, len(head) + size) + head
-    whole, skipped = len(head) + size, len(sized(_VECTORS, len(head) + size))
-    found: list[bytes | memoryview] = []
-    view = memoryview(answer)
+    whole = len(head) + size
     # Where the next page begins comes before the points.
     end = 0 if answer.startswith(result) else next(fields_of(answer, 0, len(answer)), (0,))[-1]
-    rest = [answer[:end]]
+    rest, length = [answer[:end]], end
+    places: list[int] = []
+    begins: list[int] = []
+    ends: list[int] = []
     while answer.startswith(result, end):
         count, at = number_at(answer, end + 1, len(answer))
         end = at + count
         if count < whole or end > len(answer) or not answer.startswith(head, end - whole):
             return None
-        rest += (result, VARINTS[count - whole], answer[at : end - whole])
-        found.append(view[end - whole + skipped : end])
-    return b"".join((*rest, answer[end:])), found
+        counted = VARINTS[count - whole]
+        rest += (result, counted, answer[at : end - whole])
+        begins.append(length + 1 + len(counted))
+        length = begins[-1] + count - whole
+        ends.append(length)
+        places.append(end - size)
+    return _Apart(b"".join((*rest, answer[end:])), places, begins, ends)
 
 
 def batch_of(points: Sequence[Point], kind: IdKind, scope: str | None, vectors: tuple[VectorSchema, ...]) -> Batch:
@@ -154,22 +182,17 @@ def batch_of(points: Sequence[Point], kind: IdKind, scope: str | None, vectors: 
         return Batch(
             ids=IdColumn.of(kind, [point.id for point in points]),
             scope=scope,
-            vectors=_columns([point.vectors for point in points], vectors),
-            payloads=[point.payload for point in points],
+            vectors=_columns(points, vectors),
+            payloads=_payloads(points),
         )
 
 
-def _payloads(points: Iterable[Iterable[bytes]]) -> tuple[list[Payload], list[bool]]:
-    """Each point's payload, and whether a number in it may have been another one."""
-    payloads: list[Payload] = []
-    rounded: list[bool] = []
-    large: list[float] = []
-    for entries in points:
-        payloads.append(payload_of(entries, large))
-        rounded.append(bool(large))
-        if large:
-            large = []
-    return payloads, rounded
+def _payloads(points: Sequence[Point]) -> Sequence[Payload]:
+    """Each point's payload: as it came, unless one of them came another way."""
+    carried = [point.payload for point in points if isinstance(point.payload, bytes)]
+    if len(carried) == len(points):
+        return EncodedPayloads(FORM, carried)
+    return [FORM.decode(point.payload) if isinstance(point.payload, bytes) else point.payload for point in points]
 
 
 def _id(message: Any) -> Id:
@@ -190,16 +213,25 @@ def _only(vectors: Sequence[bytes]) -> bytes:
     return vectors[0] if vectors else b""
 
 
-def _columns(points: list[bytes | memoryview], vectors: tuple[VectorSchema, ...]) -> dict[str, VectorColumn]:
-    if points and (column := _dense_at_once(points, vectors)) is not None:
-        return {vectors[0].name: column}
+def _columns(points: Sequence[Point], vectors: tuple[VectorSchema, ...]) -> dict[str, VectorColumn]:
+    form = _dense_form(vectors)
+    if form is not None and points and all(point.place >= 0 for point in points):
+        return {vectors[0].name: _dense_at_once(points, form[1])}
     from qdrant_client.grpc import VectorsOutput
 
-    read = [_by_name(VectorsOutput.FromString(bytes(octets))) for octets in points]
+    read = [_by_name(VectorsOutput.FromString(_octets(point, form))) for point in points]
     known = {vector.name for vector in vectors}
     if strange := {name for named in read for name in named} - known:
         raise ValueError(f"there is a vector '{min(strange)}', which the collection had not when it was looked at")
     return {vector.name: _column(vector, [named.get(vector.name) for named in read]) for vector in vectors}
+
+
+def _octets(point: Point, form: tuple[bytes, int] | None) -> bytes:
+    """Those of its `VectorsOutput`."""
+    if form is None or point.place < 0:
+        return point.vectors
+    head, size = form
+    return head + point.answer[point.place : point.place + size]
 
 
 def _dense_form(vectors: tuple[VectorSchema, ...]) -> tuple[bytes, int] | None:
@@ -217,17 +249,14 @@ def _dense_form(vectors: tuple[VectorSchema, ...]) -> tuple[bytes, int] | None:
     return named_head(vector.name, dense, size) if vector.name else unnamed_head(dense, size), size
 
 
-def _dense_at_once(points: list[bytes | memoryview], vectors: tuple[VectorSchema, ...]) -> Dense | None:
-    """The column of the only vector, if every point has it in the usual form; else None."""
-    form = _dense_form(vectors)
-    if form is None:
-        return None
-    head, size = form
-    whole, start = len(head) + size, len(head)
-    if not all(len(octets) == whole and octets[:start] == head for octets in points):
-        return None
-    rows = b"".join([memoryview(octets)[start:] for octets in points])
-    return Dense(np.frombuffer(rows, dtype=FLOATS).reshape(len(points), -1), None)
+def _dense_at_once(points: Sequence[Point], size: int) -> Dense:
+    """The column of the only vector, of which every point has `size` octets of numbers in the usual form."""
+    parts = []
+    for answer, group in groupby(points, key=attrgetter("answer")):
+        octets = np.frombuffer(answer, dtype=np.uint8)
+        parts.append(sliding_window_view(octets, size)[[point.place for point in group]])
+    rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return Dense(rows.view(FLOATS), None)
 
 
 def _by_name(message: Any) -> dict[str, Any]:

@@ -12,10 +12,22 @@ from typing import Any
 import numpy as np
 
 from vectormigrate_dagster.databases.columns import array_rows, rows_not_finite, sparse_rows
+from vectormigrate_dagster.databases.entries import UnfitError
 from vectormigrate_dagster.databases.protobuf import FLOATS, VARINTS, sized, tag
 from vectormigrate_dagster.databases.qdrant.limits import REQUEST_BYTES, Limits, refuse
-from vectormigrate_dagster.databases.qdrant.values import UnfitError, payload_octets
-from vectormigrate_dagster.model import Batch, Dense, Id, Multi, Packed, Sparse, VectorColumn, id_text, is_valid
+from vectormigrate_dagster.databases.qdrant.values import FORM, are_usual, payload_octets
+from vectormigrate_dagster.model import (
+    Batch,
+    Dense,
+    Id,
+    Multi,
+    Packed,
+    Sparse,
+    VectorColumn,
+    id_text,
+    is_valid,
+    octets_in,
+)
 
 Octets = bytes | memoryview
 Points = list[Octets]
@@ -65,10 +77,14 @@ def _cut(sized_points: Iterator[tuple[int, Sequence[Octets]]], limits: Limits) -
 def _payloads(batch: Batch, where: str) -> list[bytes]:
     """The payloads as octets, once all of the batch is known to be storable."""
     reasons = dict.fromkeys(rows_not_finite(batch), "it stores no NaN and no infinite components")
+    carried = octets_in(FORM, batch.payloads)
+    written: Iterator[bytes] = map(payload_octets, batch.payloads)
+    if carried is not None and are_usual(carried):
+        written = iter(carried)
     payloads: list[bytes] = []
-    for row, payload in enumerate(batch.payloads):
+    for row in range(len(batch)):
         try:
-            payloads.append(payload_octets(payload))
+            payloads.append(next(written))
         except UnfitError as error:
             reasons.setdefault(row, str(error))
             payloads.append(b"")

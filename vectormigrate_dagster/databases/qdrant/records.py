@@ -137,6 +137,7 @@ def requests(batch: Batch, limits: Limits, where: str) -> Iterator[Batch]:
     Raises:
         InvalidRecord: records would be stored as something else, or cannot be sent; it names them.
     """
+    batch = batch.decoded()  # payloads are looked at several times from here on
     require_storable(batch, where)
     return pieces_of(batch, limits)
 

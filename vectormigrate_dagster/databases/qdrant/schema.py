@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vectormigrate_dagster.databases.base import masked
+from vectormigrate_dagster.databases.schema_check import masked
 from vectormigrate_dagster.errors import SchemaMismatch
 from vectormigrate_dagster.model import (
     CollectionSchema,

@@ -2,201 +2,106 @@
 
 The official client makes one Python object for each message, which are two for each value and one more for each object
 or list: 21 us for a payload of five fields, there and back. Here the usual forms are read from the octets themselves
-and written as such, in about a third of the time. Whatever has another form than the usual one is left to the client,
-both ways, so that there is one opinion about what it means.
+and written as such (`entries`), in about a third of the time; and a payload that is not looked at stays as it came.
 
-The messages are in json_with_int.proto of the client; their wire form is told by
-https://protobuf.dev/programming-guides/encoding/.
+The messages are in json_with_int.proto of the client.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vectormigrate_dagster.databases.protobuf import VARINTS, varint
-from vectormigrate_dagster.model import Payload
+import numpy as np
+
+from vectormigrate_dagster.databases.entries import (
+    FIRST,
+    Reader,
+    UnfitError,
+    Writer,
+    double_octets,
+    list_reader,
+    list_writer,
+    nested_reader,
+    nested_writer,
+    object_reader,
+    object_writer,
+    parts,
+    read_bool,
+    read_double,
+    read_int,
+    read_null,
+    read_text,
+    text_writer,
+)
+from vectormigrate_dagster.databases.protobuf import VARINTS, readable, varint
+from vectormigrate_dagster.model import Payload, PayloadForm
 
 # The first octet of a `Value`: the number of its field and how that is written.
 _NULL, _DOUBLE, _INT, _TEXT, _BOOL, _OBJECT, _LIST = 0x08, 0x11, 0x18, 0x22, 0x28, 0x32, 0x3A
-_FIRST, _SECOND = 0x0A, 0x12
-"""Fields 1 and 2 with counted octets: key and value of an entry, an entry of an object, an element of a list."""
-
-_MORE = 0x80
-"""An octet from here on is not the last one of its number."""
-
-_BITS = 70
-"""Of the longest number, in octets of seven each."""
 
 _UNSIGNED = (2.0**63, 2.0**64)
 """Least and largest double that an integer from 2^63 to 2^64 - 1 may have become."""
 
-_unpack_double = struct.Struct("<d").unpack_from
-_pack_double = struct.Struct("<Bd").pack
-_REMEMBERED_KEYS = 100_000
+_LARGE = re.compile(rb"\x11.{6}[\xe0-\xf0]\x43", re.DOTALL)
+"""Where such a double may stand; every one is found."""
 
+_NO_NUMBER = re.compile(rb"\x11.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
+"""Where a double may stand that is NaN or infinite; every one is found."""
 
-class _UnusualError(ValueError):
-    """A form that the client is asked about."""
+_EMPTY = re.compile(rb"\x00(?<=[\x0a\x12]\x00)(?:[\x0a\x1a]|$)")
+"""Where a `Value` may stand, in a list or in an entry, that holds nothing; every one is found, with what follows it."""
 
+PAYLOAD = b"\x1a"
+"""The tag of `payload` in a `PointStruct`."""
 
-class UnfitError(ValueError):
-    """A value that would not come back as it is; the message says which and why, of "its payload"."""
+_ID, _READ_PAYLOAD = 0x0A, 0x12
+"""The tags of `id` and `payload` in a `RetrievedPoint`."""
+
+_POINT = b"\x1a"
+"""The tag of a point in `UpsertPoints`."""
 
 
 ########################################################################
 # In
 ########################################################################
 
-_keys: dict[bytes, str] = {}
-"""Beginnings of entries, up to the tag of the value -> key."""
 
-
-def payload_of(entries: Iterable[bytes], large: list[float]) -> Payload:
-    """The payload whose entries (`map<string, Value>`) these are.
-
-    Args:
-        entries: their octets.
-        large: gets every double that an integer above 2^63 - 1 may have become.
+def payload_of(octets: bytes) -> Payload:
+    """The payload that a field `payload` of a `PointStruct` holds.
 
     Raises:
-        ValueError: they are no entries; what the client says of them.
+        DatabaseError: it holds none.
     """
-    payload: Payload = {}
-    for entry in entries:
-        try:
-            at = entry[1] + 3
-            beginning, end = entry[:at], len(entry)
-            key = _keys.get(beginning) or _key(beginning)
-            # Mostly a size of one octet, for which no function is called.
-            at = at + 1 if entry[at] < _MORE and at + 1 + entry[at] == end else _counted(entry, at, end)
-            payload[key] = _READERS.get(entry[at], _unusual)(entry, at + 1, end, large)
-        except (_UnusualError, IndexError):
-            payload.update(_payload_by_client(entry, large))
-    return payload
+    try:
+        return _payload_of(_entries_of(octets), [])
+    except Exception:
+        with readable("a payload of qdrant"):  # not around all, as entering it costs a third of the reading
+            raise
 
 
-def _key(beginning: bytes) -> str:
-    if (
-        beginning[0] != _FIRST
-        or len(beginning) != beginning[1] + 3
-        or beginning[1] >= _MORE
-        or beginning[-1] != _SECOND
-    ):
-        raise _UnusualError
-    key = beginning[2:-1].decode()
-    if len(_keys) < _REMEMBERED_KEYS:
-        _keys[beginning] = key
-    return key
+FORM = PayloadForm("payload of a Qdrant point", payload_of)
 
 
-def _number(octets: bytes, at: int) -> tuple[int, int]:
-    """A number, and the place behind it."""
-    number = shift = 0
-    while shift < _BITS:
-        octet = octets[at]
-        at += 1
-        number |= (octet & 0x7F) << shift
-        if octet < _MORE:
-            return number, at
-        shift += 7
-    raise _UnusualError
+def is_rounded(octets: bytes) -> bool:
+    """Whether a number may have been an integer above 2^63 - 1, of which a message makes a double.
+
+    Raises:
+        ValueError: they are no payload; what the client says of them.
+    """
+    large: list[Any] = []
+    if _LARGE.search(octets):
+        _payload_of(_entries_of(octets), large)
+    return bool(large)
 
 
-def _counted(octets: bytes, at: int, end: int) -> int:
-    """Where octets begin whose number stands at `at`, if they reach to `end`."""
-    size = octets[at]
-    at += 1
-    if size >= _MORE:
-        size, at = _number(octets, at - 1)
-    if at + size != end:
-        raise _UnusualError
-    return at
+def _entries_of(octets: bytes) -> list[bytes]:
+    return [octets[start:stop] for start, stop in parts(octets, 0, len(octets), PAYLOAD[0])]
 
 
-# What reads a `Value`, of which the first octet was read before, from `at` to `end`.
-
-
-def _read_text(octets: bytes, at: int, end: int, _: list[float]) -> str:
-    start = at + 1 if octets[at] < _MORE and at + 1 + octets[at] == end else _counted(octets, at, end)
-    return octets[start:end].decode()
-
-
-def _read_int(octets: bytes, at: int, end: int, _: list[float]) -> int:
-    number, at = _number(octets, at)
-    if at != end or number >= 2**64:
-        raise _UnusualError
-    return number if number < 2**63 else number - 2**64
-
-
-def _read_double(octets: bytes, at: int, end: int, large: list[float]) -> float:
-    if at + 8 != end:
-        raise _UnusualError
-    double: float = _unpack_double(octets, at)[0]
-    if _UNSIGNED[0] <= double <= _UNSIGNED[1]:
-        large.append(double)
-    return double
-
-
-def _read_bool(octets: bytes, at: int, end: int, _: list[float]) -> bool:
-    if at + 1 != end or octets[at] > 1:
-        raise _UnusualError
-    return octets[at] == 1
-
-
-def _read_null(octets: bytes, at: int, end: int, _: list[float]) -> None:
-    if at + 1 != end or octets[at] != 0:
-        raise _UnusualError
-
-
-def _read_list(octets: bytes, at: int, end: int, large: list[float]) -> list[Any]:
-    parts = _parts(octets, _counted(octets, at, end), end)
-    return [_READERS.get(octets[start], _unusual)(octets, start + 1, stop, large) for start, stop in parts]
-
-
-def _read_object(octets: bytes, at: int, end: int, large: list[float]) -> Payload:
-    parts = _parts(octets, _counted(octets, at, end), end)
-    return payload_of([octets[start:stop] for start, stop in parts], large)
-
-
-def _unusual(_: bytes, __: int, ___: int, ____: list[float]) -> Any:
-    raise _UnusualError
-
-
-_READERS: dict[int, Callable[[bytes, int, int, list[float]], Any]] = {
-    _NULL: _read_null,
-    _DOUBLE: _read_double,
-    _INT: _read_int,
-    _TEXT: _read_text,
-    _BOOL: _read_bool,
-    _OBJECT: _read_object,
-    _LIST: _read_list,
-}
-
-
-def _parts(octets: bytes, at: int, end: int) -> list[tuple[int, int]]:
-    """Where the octets of each field 1 begin and end, if there is nothing else from `at` to `end`."""
-    parts = []
-    while at < end:
-        if octets[at] != _FIRST:
-            raise _UnusualError
-        size = octets[at + 1]
-        if size < _MORE:
-            at += 2
-        else:
-            size, at = _number(octets, at + 1)
-        if size == 0:
-            raise _UnusualError
-        parts.append((at, at + size))
-        at += size
-    if at != end:
-        raise _UnusualError
-    return parts
-
-
-def _payload_by_client(entry: bytes, large: list[float]) -> Payload:
+def _payload_by_client(entry: bytes, large: list[Any]) -> Payload:
     """What the client makes of one entry.
 
     Raises:
@@ -207,7 +112,7 @@ def _payload_by_client(entry: bytes, large: list[float]) -> Payload:
     from qdrant_client.grpc import json_with_int_pb2
 
     try:
-        message = json_with_int_pb2.Struct.FromString(bytes((_FIRST,)) + varint(len(entry)) + entry)
+        message = json_with_int_pb2.Struct.FromString(bytes((FIRST,)) + varint(len(entry)) + entry)
     except DecodeError as error:
         raise ValueError(str(error)) from error
     payload: Payload = grpc_to_payload(message.fields)
@@ -215,7 +120,7 @@ def _payload_by_client(entry: bytes, large: list[float]) -> Payload:
     return payload
 
 
-def _note_large(value: Any, large: list[float]) -> None:
+def _note_large(value: Any, large: list[Any]) -> None:
     if type(value) is float and _UNSIGNED[0] <= value <= _UNSIGNED[1]:
         large.append(value)
     elif type(value) is dict or type(value) is list:
@@ -223,17 +128,27 @@ def _note_large(value: Any, large: list[float]) -> None:
             _note_large(inner, large)
 
 
+def _read_double(octets: bytes, at: int, end: int, large: list[Any]) -> float:
+    double = read_double(octets, at, end, large)
+    if _UNSIGNED[0] <= double <= _UNSIGNED[1]:
+        large.append(double)
+    return double
+
+
+_READERS: dict[int, Reader] = {
+    _NULL: read_null,
+    _DOUBLE: _read_double,
+    _INT: read_int,
+    _TEXT: read_text,
+    _BOOL: read_bool,
+}
+_payload_of = object_reader(_READERS, _payload_by_client)
+_READERS |= {_OBJECT: nested_reader(_payload_of), _LIST: list_reader(_READERS)}
+
+
 ########################################################################
 # Out
 ########################################################################
-
-_heads: dict[str, bytes] = {}
-"""Key -> an entry up to the tag of its value."""
-
-_SURROGATE = "its payload holds half of a surrogate pair"
-
-_PAYLOAD = b"\x1a"
-"""The tag of a point's `payload`."""
 
 
 def payload_octets(payload: Payload) -> bytes:
@@ -242,38 +157,66 @@ def payload_octets(payload: Payload) -> bytes:
     Raises:
         UnfitError: a value would not come back as it is.
     """
-    return _entries(payload, _PAYLOAD)
+    return _octets_of(payload, PAYLOAD)
 
 
-def _entries(fields: Mapping[str, Any], tag: bytes) -> bytes:
-    """Entries of a map, each of which begins with `tag`."""
-    parts: list[bytes] = []
-    for key, value in fields.items():
-        head = _heads.get(key) or _head(key)
-        octets = _WRITERS.get(type(value), _octets_by_client)(value)
-        count = len(octets)
-        size = VARINTS[count]
-        parts += (tag, VARINTS[len(head) + len(size) + count], head, size, octets)
-    return b"".join(parts)
+def entries_octets(entries: Iterable[bytes]) -> bytes:
+    """The same of entries that were read."""
+    return b"".join([piece for entry in entries for piece in (PAYLOAD, VARINTS[len(entry)], entry)])
 
 
-def _head(key: str) -> bytes:
+def retagged(points: bytes, begins: Sequence[int], ends: Sequence[int]) -> list[bytes] | None:
+    """The same of points that were read; None unless each is an id and entries, none of which has 16 KiB.
+
+    Entries have another tag where they are read, the same in every point. They are looked for in all points at a time:
+    in the next one of each, then in that after it.
+
+    Args:
+        points: `RetrievedPoint` messages and what is around them.
+        begins, ends: where each of them begins and ends; it ends after its entries.
+    """
+    octets = np.frombuffer(points + bytes(3), dtype=np.uint8).copy()  # no look is beyond the end
+    at, end = np.asarray(begins, dtype=np.int64), np.asarray(ends, dtype=np.int64)
+    if (octets[at] != _ID).any() or (octets[at + 1] >= 0x80).any():
+        return None
+    at = at + 2 + octets[at + 1]
+    starts = at.tolist()
+    while len(at):
+        left = at < end
+        if (at > end).any() or (octets[at[left]] != _READ_PAYLOAD).any():
+            return None
+        at, end = at[left], end[left]
+        octets[at] = PAYLOAD[0]
+        size, more = octets[at + 1].astype(np.int64), octets[at + 2].astype(np.int64)
+        long = size >= 0x80
+        if (long & (more >= 0x80)).any():
+            return None
+        at += np.where(long, 3 + (size & 0x7F | more << 7), 2 + size)
+    made = octets.tobytes()
+    return [made[start:stop] for start, stop in zip(starts, ends, strict=True)]
+
+
+def are_usual(payloads: Sequence[bytes]) -> bool:
+    """Whether the client would read every value, and write it with as many octets, and all numbers are numbers.
+
+    Then every part is known: without those that are not, there would be fewer octets. It is seldom False where it could
+    be True.
+
+    Args:
+        payloads: of each point the octets of its field `payload`.
+    """
+    from google.protobuf.message import DecodeError
+    from qdrant_client.grpc import UpsertPoints
+
+    octets = b"".join([piece for payload in payloads for piece in (_POINT, VARINTS[len(payload)], payload)])
     try:
-        octets = key.encode()
-    except UnicodeEncodeError as error:
-        raise UnfitError(_SURROGATE) from error
-    head = bytes((_FIRST,)) + VARINTS[len(octets)] + octets + bytes((_SECOND,))
-    if len(_heads) < _REMEMBERED_KEYS:
-        _heads[key] = head
-    return head
-
-
-def _text_value(value: str) -> bytes:
-    try:
-        octets = value.encode()
-    except UnicodeEncodeError as error:
-        raise UnfitError(_SURROGATE) from error
-    return b'"' + VARINTS[len(octets)] + octets
+        message = UpsertPoints.FromString(octets)
+    except DecodeError:
+        return False
+    message.DiscardUnknownFields()
+    wire = message.SerializeToString()
+    known = len(wire) == len(octets) and not _EMPTY.search(wire)
+    return known and not _NO_NUMBER.search(octets)
 
 
 def _int_value(value: int) -> bytes:
@@ -285,21 +228,7 @@ def _int_value(value: int) -> bytes:
 def _float_value(value: float) -> bytes:
     if not math.isfinite(value):
         raise UnfitError(f"its payload holds {value}, which JSON has no number for")
-    return _pack_double(_DOUBLE, value)
-
-
-def _list_value(values: list[Any]) -> bytes:
-    parts: list[bytes] = []
-    for value in values:
-        octets = _WRITERS.get(type(value), _octets_by_client)(value)
-        parts += (b"\x0a", VARINTS[len(octets)], octets)
-    inner = b"".join(parts)
-    return b"\x3a" + VARINTS[len(inner)] + inner
-
-
-def _object_value(value: dict[str, Any]) -> bytes:
-    fields = _entries(value, b"\x0a")
-    return b"\x32" + VARINTS[len(fields)] + fields
+    return double_octets(_DOUBLE, value)
 
 
 def _octets_by_client(value: Any) -> bytes:
@@ -310,12 +239,12 @@ def _octets_by_client(value: Any) -> bytes:
     return octets
 
 
-_WRITERS: dict[type, Callable[[Any], bytes]] = {
-    str: _text_value,
+_WRITERS: dict[type, Writer] = {
+    str: text_writer(_TEXT),
     int: _int_value,
     float: _float_value,
     bool: lambda value: b"\x28\x01" if value else b"\x28\x00",
     type(None): lambda _: b"\x08\x00",
-    list: _list_value,
-    dict: _object_value,
 }
+_octets_of = object_writer(_WRITERS, _octets_by_client)
+_WRITERS |= {dict: nested_writer(_OBJECT, _octets_of), list: list_writer(_LIST, _WRITERS, _octets_by_client)}

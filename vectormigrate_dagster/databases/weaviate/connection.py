@@ -21,7 +21,8 @@ from vectormigrate_dagster.databases.weaviate.capabilities import (
     at,
 )
 from vectormigrate_dagster.databases.weaviate.errors import WeaviateErrors, is_too_large
-from vectormigrate_dagster.databases.weaviate.integers import is_doubtful, names_of_integers, restored
+from vectormigrate_dagster.databases.weaviate.integers import names_of_integers, restored
+from vectormigrate_dagster.databases.weaviate.object_reading import found_in
 from vectormigrate_dagster.databases.weaviate.records import batch_of, properties_request, vectors_request
 from vectormigrate_dagster.databases.weaviate.schema import read_schema
 from vectormigrate_dagster.databases.weaviate.tenants import Tenants
@@ -158,10 +159,10 @@ class WeaviateConnection(WeaviateErrors):
         for tenant in self._some_tenants(schema):
             after: uuid.UUID | None = None
             for _ in range(_SAMPLED_PAGES):
-                results = self._search(
+                reply = self._search(
                     after, tenant, _SAMPLED_RECORDS, metadata=vectors_request(schema.vectors), properties=None
                 )
-                page = batch_of(results.results, schema, tenant)
+                page = batch_of(found_in(reply), schema, tenant)
                 dims |= {name: page.vectors[name].values.shape[1] for name in unknown if page.vectors[name].values.size}
                 if unknown <= set(dims) or len(page) < _SAMPLED_RECORDS:
                     break
@@ -183,7 +184,7 @@ class WeaviateConnection(WeaviateErrors):
 
     def _search(
         self, after: uuid.UUID | None, scope: str | None, limit: int, *, metadata: Mapping[str, Any], **wanted: Any
-    ) -> Any:
+    ) -> bytes:
         """A `SearchReply` of records behind `after`, in the order of their ids unless `wanted` says otherwise.
 
         Without a filter, a server returns objects in the order in which they are stored, which is that of the bytes of
@@ -202,7 +203,11 @@ class WeaviateConnection(WeaviateErrors):
             **wanted,
         )
         with self._on(scope, "read") as wire:
-            return wire.call("Search", request)
+            return wire.octets("Search", request.SerializeToString())
+
+    def _named(self, after: uuid.UUID | None, scope: str | None, limit: int, **wanted: Any) -> list[Any]:
+        """What a reply says of records beside their values: `MetadataResult` messages."""
+        return [one.metadata for one in found_in(self._search(after, scope, limit, **wanted))]
 
     @contextmanager
     def _on(self, scope: str | None, doing: Doing) -> Iterator[Wire]:
@@ -237,18 +242,17 @@ class WeaviateConnection(WeaviateErrors):
                 f"the record behind id '{after}' of {self.endpoint} is larger than a message of this server; "
                 f"raise its GRPC_MAX_MESSAGE_SIZE, which is {self._message_bytes}"
             ) from error
-        batch = batch_of(reply.results, schema, scope)
-        size.learn(len(batch), reply.ByteSize())
+        found = found_in(reply)
+        batch = batch_of(found, schema, scope)
+        size.learn(len(batch), len(reply))
         self._add_references(batch)
-        self._restore_integers(batch)
+        if rows := [row for row, one in enumerate(found) if one.doubtful]:
+            self._restore_integers(batch, rows)
         return batch
 
-    def _restore_integers(self, batch: Batch) -> None:
+    def _restore_integers(self, batch: Batch, rows: Sequence[int]) -> None:
         """Replace integers that gRPC may have spoilt by those that REST tells."""
         names = names_of_integers(self._schema.fields)
-        rows = [
-            row for row, payload in enumerate(batch.payloads) if any(is_doubtful(payload.get(name)) for name in names)
-        ]
         for row, stored in zip(rows, ahead(self._object_of(batch), batch.ids.take(rows).to_pylist()), strict=True):
             payload = batch.payloads[row]
             payload |= {name: restored(payload[name], stored.get(name)) for name in names if name in payload}
@@ -286,8 +290,8 @@ class WeaviateConnection(WeaviateErrors):
         """A function that returns the smallest id behind one."""
 
         def first(after: uuid.UUID | None) -> uuid.UUID | None:
-            reply = self._search(after, scope, 1, metadata={"uuid": True})
-            return uuid.UUID(reply.results[0].metadata.id) if reply.results else None
+            found = self._named(after, scope, 1, metadata={"uuid": True})
+            return uuid.UUID(found[0].id) if found else None
 
         return first
 

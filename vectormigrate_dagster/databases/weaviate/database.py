@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vectormigrate_dagster.databases.ahead import ahead
-from vectormigrate_dagster.databases.base import Fetched, Hits, Refusal, check_schema
-from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined
+from vectormigrate_dagster.databases.base import Fetched, Hits, Queries, Refusal, Where
+from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined, query_rows
+from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.databases.weaviate.capabilities import MULTI_VECTORS
 from vectormigrate_dagster.databases.weaviate.connection import ids_filter
 from vectormigrate_dagster.databases.weaviate.errors import points_nowhere
 from vectormigrate_dagster.databases.weaviate.plan import splits_of
 from vectormigrate_dagster.databases.weaviate.records import matrix_octets, named_vector, uuid_column
 from vectormigrate_dagster.databases.weaviate.schema import creation
+from vectormigrate_dagster.databases.weaviate.searching import filter_of
 from vectormigrate_dagster.databases.weaviate.writing import AT_ONCE, WeaviateWriting
 from vectormigrate_dagster.errors import NotFound, SchemaMismatch
 from vectormigrate_dagster.model import (
@@ -169,12 +171,13 @@ class Weaviate(WeaviateWriting):
 
     def search(
         self,
-        vectors: npt.NDArray[np.float32],
+        vectors: Queries,
         k: int,
         *,
         vector: str = "",
         exact: bool = False,
         scope: str | None = None,
+        where: Where | None = None,
     ) -> Hits:
         """See `Database.search`; "" is the collection's only vector."""
         known = self._vector(vector)
@@ -182,38 +185,45 @@ class Weaviate(WeaviateWriting):
             kind = "its default index" if known.index is None else f"index {known.index.type}"
             raise SchemaMismatch(f"vector '{known.name}' of {self.endpoint} has {kind}; only a plain flat one is exact")
         self.probe()
+        filters = filter_of(where, self._schema)
         replies = list(
             ahead(
-                lambda row: (
-                    self._search(
-                        None,
-                        scope,
-                        k,
-                        metadata={"uuid": True, "distance": True},
-                        near_vector=self._near(known, row),
-                    ).results
+                lambda row: self._named(
+                    None,
+                    scope,
+                    k,
+                    metadata={"uuid": True, "distance": True},
+                    near_vector=self._near(known, row),
+                    filters=filters,
                 ),
-                vectors,
+                query_rows(vectors),
             )
         )
-        distances = [np.asarray([hit.metadata.distance for hit in hits], dtype=np.float32) for hits in replies]
+        distances = [np.asarray([hit.distance for hit in hits], dtype=np.float32) for hits in replies]
         return Hits(
-            ids=[uuid_column(hit.metadata.id for hit in hits) for hits in replies],
+            ids=[uuid_column(hit.id for hit in hits) for hits in replies],
             scores=[_scores(known, values) for values in distances],
         )
 
     def prepare_bulk_load(self) -> None:
-        """Do nothing: a server indexes while it loads, or queues vectors by itself (ASYNC_INDEXING)."""
+        """Do nothing: a server indexes while it loads, or defers it by itself (its own setting ASYNC_INDEXING).
+
+        A class can be made without an index (`skip`), but never get one: https://docs.weaviate.io/weaviate/config-refs/indexing/vector-index#immutable-parameters
+        """
 
     def finish_bulk_load(self) -> None:
-        """Wait until no vector waits to be indexed.
+        """Wait until no vector waits to be indexed."""
+        self.wait_indexed()
+
+    def wait_indexed(self) -> None:
+        """See `Database.wait_indexed`: no shard is indexing, or has a queue of vectors; what the official client asks.
 
         https://docs.weaviate.io/weaviate/config-refs/indexing/vector-index#asynchronous-indexing
         """
         while True:
             with self._client("read") as wire:
                 shards = wire.rest("GET", "schema", self._name, "shards")
-            if not any(shard.get("vectorQueueSize") for shard in shards or ()):
+            if not any(shard.get("vectorQueueSize") or shard.get("status") == "INDEXING" for shard in shards or ()):
                 return
             self.sleep(_POLL_SECONDS)
 
@@ -275,7 +285,7 @@ class Weaviate(WeaviateWriting):
         from weaviate.proto.v1 import base_search_pb2
 
         multi = vector.kind is VectorKind.MULTI
-        octets = matrix_octets(row.reshape(1, -1)) if multi else row.astype("<f4", copy=False).tobytes()
+        octets = matrix_octets(np.atleast_2d(row)) if multi else row.astype("<f4", copy=False).tobytes()
         targets = base_search_pb2.Targets(target_vectors=[vector.name]) if vector.name else None
         if self._version < MULTI_VECTORS:
             return base_search_pb2.NearVector(vector_bytes=octets, targets=targets)

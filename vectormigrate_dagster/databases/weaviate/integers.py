@@ -11,7 +11,7 @@ from typing import Any
 
 from vectormigrate_dagster.model import FieldSchema, FieldType
 
-_SPOILT = (-(2**63), 2**63 - 1)
+SPOILT = (-(2**63), 2**63 - 1)
 """The second is what arm64 makes of them."""
 
 
@@ -30,7 +30,7 @@ def is_doubtful(value: Any) -> bool:
         return any(is_doubtful(one) for one in value.values())
     if isinstance(value, list):
         return any(is_doubtful(one) for one in value)
-    return type(value) is int and value in _SPOILT
+    return type(value) is int and value in SPOILT
 
 
 def restored(value: Any, stored: Any) -> Any:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vectormigrate_dagster.databases.columns import array_rows
+from vectormigrate_dagster.databases.protobuf import FLOATS, readable
+from vectormigrate_dagster.databases.weaviate.object_reading import Found
 from vectormigrate_dagster.databases.weaviate.schema import vectorizers
-from vectormigrate_dagster.databases.weaviate.values import by_name, payload_of, set_properties
 from vectormigrate_dagster.errors import DatabaseError, InvalidRecord
 from vectormigrate_dagster.model import (
     Batch,
@@ -30,7 +30,6 @@ from vectormigrate_dagster.model import (
     is_valid,
 )
 
-_FLOAT = np.dtype("<f4")
 _DIM = struct.Struct("<H")
 """A matrix is preceded by the length of its rows (usecases/byteops: `Fp32SliceOfSlicesToBytes`)."""
 
@@ -53,45 +52,31 @@ def vectors_request(vectors: Sequence[VectorSchema]) -> Mapping[str, Any]:
     return {"uuid": True, "vector": len(names) < len(vectors), "vectors": names}
 
 
-def batch_of(results: Iterable[Any], schema: CollectionSchema, scope: str | None) -> Batch:
-    """The records of `SearchResult` messages, in their order, without references."""
-    found = list(results)
+def batch_of(found: Sequence[Found], schema: CollectionSchema, scope: str | None) -> Batch:
+    """The records of objects, in their order, without references.
+
+    Raises:
+        DatabaseError: their ids or vectors cannot be read.
+    """
     metadata = [one.metadata for one in found]
-    return Batch(
-        ids=uuid_column(one.id for one in metadata),
-        scope=scope,
-        vectors={vector.name: _column(_raw_vectors(metadata, vector.name), vector) for vector in schema.vectors},
-        payloads=[payload_of(one.properties.non_ref_props) for one in found],
-    )
+    with readable("vectors of weaviate"):
+        return Batch(
+            ids=uuid_column(one.id for one in metadata),
+            scope=scope,
+            vectors={vector.name: _column(_raw_vectors(metadata, vector.name), vector) for vector in schema.vectors},
+            payloads=[one.payload for one in found],
+        )
 
 
 def uuid_column(texts: Iterable[str]) -> IdColumn:
-    """Ids out of their texts; older servers spoil the bytes of those that begin with zero (`idToByte`)."""
-    octets = [bytes.fromhex(text.replace("-", "")) for text in texts]
-    return IdColumn(IdKind.UUID, pa.array(octets, type=IdKind.UUID.arrow_type))
+    """Ids out of their texts; older servers spoil the bytes of those that begin with zero (`idToByte`).
 
-
-def objects_of(batch: Batch, schema: CollectionSchema, name: str) -> list[Any]:
-    """`BatchObject` messages of records in which `values.misfit` finds nothing wrong; references are left out."""
-    from weaviate.proto.v1 import batch_pb2
-
-    fields = by_name(schema.fields)
-    objects = []
-    for value, payload in zip(batch.ids.to_pylist(), batch.payloads, strict=True):
-        one = batch_pb2.BatchObject(uuid=id_text(value), collection=name, tenant=batch.scope or "")
-        # An object without properties is one that has none, and not one about which nothing is said.
-        one.properties.non_ref_properties.SetInParent()
-        set_properties(one.properties, payload, fields)
-        objects.append(one)
-    for vector, column in batch.vectors.items():
-        for one, octets in zip(objects, _octets(column), strict=True):
-            if octets is None:
-                continue
-            if vector:
-                one.vectors.append(named_vector(vector, octets, multi=isinstance(column, Multi)))
-            else:
-                one.vector_bytes = octets
-    return objects
+    Raises:
+        DatabaseError: a text is no UUID.
+    """
+    with readable("ids of weaviate"):
+        octets = [bytes.fromhex(text.replace("-", "")) for text in texts]
+        return IdColumn(IdKind.UUID, pa.array(octets, type=IdKind.UUID.arrow_type))
 
 
 def named_vector(name: str, octets: bytes, *, multi: bool) -> Any:
@@ -105,7 +90,7 @@ def named_vector(name: str, octets: bytes, *, multi: bool) -> Any:
 
 def matrix_octets(matrix: npt.NDArray[np.float32]) -> bytes:
     """A vector of several, float32 (m, d), as it travels."""
-    return _DIM.pack(matrix.shape[1]) + matrix.astype(_FLOAT, copy=False).tobytes()
+    return _DIM.pack(matrix.shape[1]) + matrix.astype(FLOATS, copy=False).tobytes()
 
 
 def require_fit(batch: Batch, schema: CollectionSchema) -> None:
@@ -182,7 +167,15 @@ def _raw_vectors(metadata: Sequence[Any], name: str) -> list[bytes]:
     """The bytes of one vector of each record; none where the record lacks it."""
     if not name:
         return [one.vector_bytes for one in metadata]
-    return [next((v.vector_bytes for v in one.vectors if v.name == name), b"") for one in metadata]
+    return [_named(one.vectors, name) for one in metadata]
+
+
+def _named(vectors: Any, name: str) -> bytes:
+    for vector in vectors:
+        if vector.name == name:
+            octets: bytes = vector.vector_bytes
+            return octets
+    return b""
 
 
 def _column(rows: list[bytes], vector: VectorSchema) -> VectorColumn:
@@ -191,42 +184,47 @@ def _column(rows: list[bytes], vector: VectorSchema) -> VectorColumn:
     if vector.kind is VectorKind.MULTI:
         return _multi(rows, vector, valid)
     first = next((row for row in rows if row), None)
-    dim = vector.dim or (0 if first is None else len(first) // _FLOAT.itemsize)
-    _require_width([len(row) for row in rows if row], dim * _FLOAT.itemsize, vector)
-    values = np.frombuffer(b"".join(rows), dtype=_FLOAT).reshape(-1, dim) if dim else np.zeros((0, 0), _FLOAT)
+    dim = vector.dim or (0 if first is None else len(first) // FLOATS.itemsize)
+    _require_width([len(row) for row in rows if row], dim * FLOATS.itemsize, vector)
+    values = np.frombuffer(b"".join(rows), dtype=FLOATS).reshape(-1, dim) if dim else np.zeros((0, 0), FLOATS)
     if valid is not None:
-        whole = np.zeros((len(rows), dim), dtype=_FLOAT)
+        whole = np.zeros((len(rows), dim), dtype=FLOATS)
         whole[there] = values
         values = whole
     return Dense(values, valid)
 
 
 def _multi(rows: list[bytes], vector: VectorSchema, valid: npt.NDArray[np.bool_] | None) -> Multi:
-    dims = {_DIM.unpack_from(row)[0] for row in rows if row}
+    dims = {_rows_dim(row) for row in rows if row}
     dim = vector.dim or next(iter(dims), 0)
     if dims - {dim}:
         raise DatabaseError(f"vector '{vector.name}' has rows of {_numbers(dims)} components, and {dim} is its own")
-    width = dim * _FLOAT.itemsize
+    width = dim * FLOATS.itemsize
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([(len(row) - _DIM.size) // width if row else 0 for row in rows], out=offsets[1:])
     octets = b"".join(row[_DIM.size :] for row in rows)
-    return Multi(offsets, np.frombuffer(octets, dtype=_FLOAT).reshape(-1, dim or 1), valid)
+    return Multi(offsets, np.frombuffer(octets, dtype=FLOATS).reshape(-1, dim or 1), valid)
+
+
+def _rows_dim(octets: bytes) -> int:
+    """Components of each row of a matrix, as it says itself.
+
+    Raises:
+        ValueError: it has another number of octets than whole rows have.
+    """
+    (dim,) = _DIM.unpack_from(octets) if len(octets) >= _DIM.size else (0,)
+    if not dim or (len(octets) - _DIM.size) % (dim * FLOATS.itemsize):
+        raise ValueError(f"a vector of several has {len(octets)} octets, which are no whole rows")
+    return int(dim)
 
 
 def _require_width(sizes: list[int], width: int, vector: VectorSchema) -> None:
     if other := {size for size in sizes if size != width}:
-        found = {size // _FLOAT.itemsize for size in other}
+        found = {size // FLOATS.itemsize for size in other}
         raise DatabaseError(
             f"vector '{vector.name}' has {_numbers(found)} components in some records, and "
-            f"{width // _FLOAT.itemsize} in others; a target holds one length only"
+            f"{width // FLOATS.itemsize} in others; a target holds one length only"
         )
-
-
-def _octets(column: VectorColumn) -> Iterator[bytes | None]:
-    if isinstance(column, Multi):
-        return (None if row is None else matrix_octets(row) for row in array_rows(column))
-    rows = column.values.astype(_FLOAT, copy=False)
-    return (row.tobytes() if valid else None for row, valid in zip(rows, is_valid(column), strict=True))
 
 
 def _rows_that_are_no_numbers(column: Dense | Multi) -> list[int]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vectormigrate_dagster.databases.base import masked
+from vectormigrate_dagster.databases.schema_check import masked
 from vectormigrate_dagster.databases.weaviate.capabilities import SETTINGS
 from vectormigrate_dagster.databases.weaviate.properties import read_property, write_property
 from vectormigrate_dagster.errors import SchemaMismatch

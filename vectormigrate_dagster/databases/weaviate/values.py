@@ -61,13 +61,8 @@ def value_of(message: Any) -> Any:
     return value if reader is None else reader(value)
 
 
-def payload_of(message: Any) -> dict[str, Any]:
-    """The values of a record; a server says null of every property that it does not have."""
-    return {name: value for name, value in _object_of(message).items() if value is not None}
-
-
-def _object_of(message: Any) -> dict[str, Any]:
-    """The values in a `Properties` message; within an object, a null is stored."""
+def values_of(message: Any) -> dict[str, Any]:
+    """The values in a `Properties` message."""
     return {name: value_of(value) for name, value in message.fields.items()}
 
 
@@ -77,7 +72,7 @@ def _list_of(message: Any) -> list[Any]:
         return []
     values = getattr(message, kind).values
     if kind == "object_values":
-        return [_object_of(value) for value in values]
+        return [values_of(value) for value in values]
     width = _PACKED.get(kind)
     return list(values) if width is None else np.frombuffer(values, dtype=width).tolist()
 
@@ -90,7 +85,7 @@ def _phone_of(message: Any) -> dict[str, Any]:
 
 _PACKED = {"int_values": np.dtype("<i8"), "number_values": np.dtype("<f8")}
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "object_value": _object_of,
+    "object_value": values_of,
     "list_value": _list_of,
     "geo_value": lambda geo: {"latitude": geo.latitude, "longitude": geo.longitude},
     "phone_value": _phone_of,

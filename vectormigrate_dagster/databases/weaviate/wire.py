@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from vectormigrate_dagster.databases.channels import bracketed, certificate, opened
 from vectormigrate_dagster.databases.endpoint import DEFAULT_PORTS, Endpoint, WeaviateOptions
 from vectormigrate_dagster.errors import ConfigurationError
 
@@ -21,21 +22,8 @@ _TLS_PORT = 443
 _CLOUD = re.compile(r"\.weaviate\.(?:cloud|io)$")
 _OLD_CLOUD = ".weaviate.network"
 
-# Pages and requests are bounded by us, so no limit is set on this side.
-_CHANNEL = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # When to call again is for `transfer.throttle` to say.
-    ("grpc.enable_retries", 0),
-    # A server that is back is tried again within a second, not after a back-off of up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A peer that vanished without a word is noticed while a call waits for it.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 
-
+_SERVICE = "/weaviate.v1.Weaviate"
 _SERVING = b"\x08\x01"
 """A `HealthCheckResponse` whose field 1, the status, is 1."""
 
@@ -47,7 +35,6 @@ class Wire:
     """
 
     def __init__(self, endpoint: Endpoint, options: WeaviateOptions) -> None:
-        import grpc
         import httpx
 
         stub = _stub_class()
@@ -57,20 +44,16 @@ class Wire:
         self._timeout = options.timeout_s
         self._metadata = () if key is None else (("authorization", key),)
         self._http = httpx.Client(
-            base_url=f"{url.scheme}://{_bracketed(url.hostname)}:{port}{url.path.rstrip('/')}/v1",
+            base_url=f"{url.scheme}://{bracketed(url.hostname)}:{port}{url.path.rstrip('/')}/v1",
             headers={} if key is None else {"authorization": key},
             timeout=options.timeout_s,
             trust_env=False,
             verify=_context(options.ca_file) if url.scheme == "https" else False,
         )
         target, secure = grpc_target(endpoint.url or "", options.grpc_url)
-        root = None if options.ca_file is None else _readable(options.ca_file).read_bytes()
-        self._channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials(root), options=_CHANNEL)
-            if secure
-            else grpc.insecure_channel(target, options=_CHANNEL)
-        )
+        self._channel = opened(target, secure=secure, ca_file=options.ca_file)
         self._stub = stub(self._channel)
+        self._plain = {name: self._channel.unary_unary(f"{_SERVICE}/{name}") for name in ("Search", "BatchObjects")}
 
     def rest(self, method: str, *path: str, body: Any = None, params: Mapping[str, Any] | None = None) -> Any:
         """Ask the REST interface; returns what the answer's JSON holds, None if it has no content.
@@ -89,6 +72,11 @@ class Wire:
     def call(self, method: str, request: Any) -> Any:
         """Carry out a method of the gRPC service `weaviate.v1.Weaviate`, such as "Search"."""
         return getattr(self._stub, method)(request, timeout=self._timeout, metadata=self._metadata)
+
+    def octets(self, method: str, request: bytes) -> bytes:
+        """The same, octets in and octets out: "Search" or "BatchObjects"."""
+        answer: bytes = self._plain[method](request, timeout=self._timeout, metadata=self._metadata)
+        return answer
 
     def check_health(self) -> None:
         """Ask the gRPC port whether it serves: https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
@@ -118,13 +106,13 @@ def grpc_target(url: str, grpc_url: str | None) -> tuple[str, bool]:
     if grpc_url is not None:
         given = urlsplit(grpc_url)
         secure = given.scheme == "https"
-        return f"{_bracketed(given.hostname)}:{given.port or (_TLS_PORT if secure else _GRPC_PORT)}", secure
+        return f"{bracketed(given.hostname)}:{given.port or (_TLS_PORT if secure else _GRPC_PORT)}", secure
     if host.endswith(_OLD_CLOUD):
         name, _, domain = host.partition(".")
         return f"{name}.grpc.{domain}:{_TLS_PORT}", True
     if _CLOUD.search(host):
         return f"grpc-{host}:{_TLS_PORT}", True
-    return f"{_bracketed(host)}:{_GRPC_PORT}", rest.scheme == "https"
+    return f"{bracketed(host)}:{_GRPC_PORT}", rest.scheme == "https"
 
 
 def _stub_class() -> Any:
@@ -135,21 +123,10 @@ def _stub_class() -> Any:
     return weaviate_pb2_grpc.WeaviateStub
 
 
-def _bracketed(host: str | None) -> str:
-    """An IPv6 address keeps its brackets."""
-    return f"[{host}]" if host is not None and ":" in host else host or ""
-
-
-def _context(certificate: Path | None) -> Any:
+def _context(ca_file: Path | None) -> Any:
     import ssl
 
     try:
-        return ssl.create_default_context(cafile=None if certificate is None else str(_readable(certificate)))
+        return ssl.create_default_context(cafile=None if ca_file is None else str(certificate(ca_file)))
     except ssl.SSLError as error:
-        raise ConfigurationError(f"'{certificate}' (ca_file) is not a certificate in PEM form") from error
-
-
-def _readable(certificate: Path) -> Path:
-    if not certificate.is_file():
-        raise ConfigurationError(f"there is no certificate '{certificate}' (ca_file)")
-    return certificate
+        raise ConfigurationError(f"'{ca_file}' (ca_file) is not a certificate in PEM form") from error

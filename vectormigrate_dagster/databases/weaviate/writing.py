@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from vectormigrate_dagster.databases.base import Refusal
 from vectormigrate_dagster.databases.columns import pieces
+from vectormigrate_dagster.databases.protobuf import readable
+from vectormigrate_dagster.databases.weaviate.checking import misfits
 from vectormigrate_dagster.databases.weaviate.connection import WeaviateConnection, ids_filter
-from vectormigrate_dagster.databases.weaviate.records import empty_vectors, made_up, objects_of, require_fit
-from vectormigrate_dagster.databases.weaviate.values import beacon_of, beacons_of, by_name, misfit, unreadable
+from vectormigrate_dagster.databases.weaviate.object_writing import objects_of, request_of
+from vectormigrate_dagster.databases.weaviate.records import empty_vectors, made_up, require_fit
+from vectormigrate_dagster.databases.weaviate.values import beacon_of, beacons_of, by_name
 from vectormigrate_dagster.errors import DatabaseError, SchemaMismatch, Unavailable
-from vectormigrate_dagster.model import Batch, IdColumn, ScopeKind, id_text
+from vectormigrate_dagster.model import Batch, FieldType, IdColumn, ScopeKind, id_text
 
 AT_ONCE = 1000
 """Ids in one filter; a server deletes at most QUERY_MAXIMUM_RESULTS (10,000) objects at once."""
@@ -35,16 +37,11 @@ class WeaviateWriting(WeaviateConnection):
         """Send what can be stored as it is; returns what cannot, or what the server refuses."""
         schema = self._schema
         require_fit(batch, schema)
-        fields = by_name(schema.fields)
-        refused: Reasons = empty_vectors(batch) | made_up(batch, schema)
-        for row, payload in enumerate(batch.payloads):
-            if (reason := misfit(payload, fields) or unreadable(payload, fields)) is not None:
-                refused.setdefault(row, reason)
+        refused: Reasons = misfits(batch.payloads, schema.fields) | empty_vectors(batch) | made_up(batch, schema)
         rows = [row for row in range(len(batch)) if row not in refused]
         kept = batch.take(rows) if refused else batch
         refused |= {rows[i]: reason for i, reason in self._send(kept).items()}
-        ids = batch.ids.to_pylist()
-        return [Refusal(id_text(ids[row]), reason, batch.scope) for row, reason in sorted(refused.items())]
+        return [Refusal(id_text(batch.ids[row]), reason, batch.scope) for row, reason in sorted(refused.items())]
 
     def _send(self, batch: Batch) -> Reasons:
         """Write objects, and then their references: an object is refused if it points to one that is not there yet."""
@@ -58,7 +55,7 @@ class WeaviateWriting(WeaviateConnection):
             self._delete(batch.ids.take(sorted(lost)), batch.scope)
         return refused | lost
 
-    def _put_again(self, objects: Sequence[Any], refused: Reasons) -> Reasons:
+    def _put_again(self, objects: Sequence[bytes], refused: Reasons) -> Reasons:
         """Send once more what was refused in words that we do not know; returns what is refused for good.
 
         Raises:
@@ -84,18 +81,22 @@ class WeaviateWriting(WeaviateConnection):
         if sick := next((reason for reason in refused.values() if self._blames_storage(reason)), None):
             raise Unavailable(f"{self.endpoint} cannot store some records: {sick}")
 
-    def _put(self, objects: Sequence[Any]) -> Reasons:
+    def _put(self, objects: Sequence[bytes]) -> Reasons:
         """Write objects; returns what the server says of some of them."""
         from weaviate.proto.v1 import base_pb2, batch_pb2
 
         level = base_pb2.ConsistencyLevel.Value(f"CONSISTENCY_LEVEL_{self.options.write_consistency}")
         with self._client("write") as wire:
-            reply = wire.call("BatchObjects", batch_pb2.BatchObjectsRequest(objects=objects, consistency_level=level))
+            answer = wire.octets("BatchObjects", request_of(objects, level))
+        with readable("what became of objects"):
+            reply = batch_pb2.BatchObjectsReply.FromString(answer)
         return {error.index: error.error for error in reply.errors}
 
     def _refer(self, batch: Batch, refused: Reasons) -> Reasons:
         """Write the references of objects that are there; returns which records were refused."""
         fields = by_name(self._schema.fields)
+        if not any(field.type is FieldType.REFERENCE for field in fields.values()):
+            return {}
         tenant = {} if batch.scope is None else {"tenant": batch.scope}
         references: list[dict[str, str]] = []
         rows: list[int] = []
@@ -122,13 +123,13 @@ class WeaviateWriting(WeaviateConnection):
             if result.get("status") == "FAILED"
         }
 
-    def _requests(self, objects: Sequence[Any], refused: Reasons) -> Iterator[list[int]]:
+    def _requests(self, objects: Sequence[bytes], refused: Reasons) -> Iterator[list[int]]:
         """Rows of objects that fit into one message each time; one that fits into none is refused."""
         room = int(self._message_bytes * _SHARE)
         part: list[int] = []
         filled = 0
         for row, one in enumerate(objects):
-            size = one.ByteSize()
+            size = len(one)
             if size > room:
                 refused[row] = f"it takes {size} bytes, and a message to this server holds {room}"
                 continue

@@ -21,6 +21,7 @@ class PineconeServer:
 
     url: str
     api_key: str
+    grpc_url: str | None = None
 
 
 class PineconeStandIn(Handle):
@@ -30,11 +31,17 @@ class PineconeStandIn(Handle):
         settings: how the server is set up.
         faults: what goes wrong from the beginning.
         port: where it listens; 0 for a free port.
+        grpc: it listens for gRPC too, on a port of its own.
     """
 
-    def __init__(self, settings: Settings | None = None, faults: Iterable[Fault] = (), port: int = 0) -> None:
+    def __init__(
+        self, settings: Settings | None = None, faults: Iterable[Fault] = (), port: int = 0, *, grpc: bool = False
+    ) -> None:
         self.settings = settings or Settings()
         self.port = port
+        self.grpc_port = 0
+        self._grpc: Any = None
+        self._with_grpc = grpc
         self._service = Service(Engine(self.settings), Faults(faults))
         self._listener: Listener | None = None
         self.start()
@@ -45,6 +52,11 @@ class PineconeStandIn(Handle):
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def grpc_url(self) -> str | None:
+        """Address of the data planes' gRPC; None if there is none."""
+        return f"http://127.0.0.1:{self.grpc_port}" if self._with_grpc else None
+
+    @property
     def api_key(self) -> str:
         return self.settings.api_key
 
@@ -52,12 +64,20 @@ class PineconeStandIn(Handle):
         """Listen; after a stop on the same port as before."""
         self._listener = Listener(listening(self._service, self.port))
         self.port = self._listener.port
+        if self._with_grpc:
+            # It costs a moment to import; only those who ask for it pay.
+            from vectormigrate_dagster_tests.emulators.pinecone import grpc_face  # noqa: PLC0415
+
+            self._grpc, self.grpc_port = grpc_face.listening(self._service, self.grpc_port)
 
     def stop(self) -> None:
         """End all connections and listen no more; may be repeated."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.stop()
+        if self._grpc is not None:
+            self._grpc.stop(grace=None).wait()
+            self._grpc = None
 
     # Orders
 

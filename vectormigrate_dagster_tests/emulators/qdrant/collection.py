@@ -18,6 +18,7 @@ from vectormigrate_dagster_tests.emulators.qdrant import operations as ops
 from vectormigrate_dagster_tests.emulators.qdrant.collection_settings import CollectionSettings
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused, bad_input, bad_request
 from vectormigrate_dagster_tests.emulators.qdrant.limits import StrictMode
+from vectormigrate_dagster_tests.emulators.qdrant.optimizer import Optimizer
 from vectormigrate_dagster_tests.emulators.qdrant.points import PointId, Row, check_form, place
 from vectormigrate_dagster_tests.emulators.qdrant.shard import Shard
 
@@ -54,6 +55,7 @@ class Collection:
         self.created_at = datetime.now(UTC)
         self.indexes: dict[str, models.PayloadSchemaParams | models.PayloadSchemaType] = {}
         self.strict = StrictMode(lambda: self.settings.strict, lambda: set(self.indexes))
+        self.optimizer = Optimizer()
         self._operations = itertools.count()
         self.shards: dict[ShardKey | None, Shard] = {} if self.custom else {None: self._shard()}
 

@@ -80,13 +80,14 @@ class Engine:
     def info(self, name: str) -> models.CollectionInfo:
         with self.lock:
             collection = self.collection(name)
-            threshold = collection.settings.optimizer.indexing_threshold
-            indexed = threshold is not None and 0 < threshold * 1024 <= collection.vector_bytes()
             points = collection.count(None, None)
+            status, indexed = collection.optimizer.look(
+                collection.settings.optimizer, collection.vector_bytes(), points
+            )
             return models.CollectionInfo(
-                status=models.CollectionStatus.GREEN,
+                status=status,
                 optimizer_status=models.OptimizersStatusOneOf.OK,
-                indexed_vectors_count=points * len(collection.settings.vectors()) if indexed else 0,
+                indexed_vectors_count=indexed * len(collection.settings.vectors()),
                 points_count=points,
                 segments_count=2 * len(collection.shards),
                 update_queue=models.UpdateQueueInfo(length=len(self._timers)),
