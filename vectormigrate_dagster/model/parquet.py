@@ -66,6 +66,16 @@ def from_table(table: pa.Table) -> Batch:
     return Batch(ids=IdColumn(kind, _flat(table, "id")), scope=metadata["scope"], vectors=vectors, payloads=payloads)
 
 
+def ids_of(table: pa.Table) -> tuple[IdColumn, str | None]:
+    """Ids and scope of a table of `to_table` that may have been read without its other columns.
+
+    Raises:
+        ValueError: the table was not made by `to_table`.
+    """
+    metadata = _metadata(table.schema)
+    return IdColumn(IdKind(metadata["ids"]), _flat(table, "id")), metadata["scope"]
+
+
 def write_batches(path: Path, batches: Iterable[Batch]) -> int:
     """Write batches of one scope, id kind and set of vectors to one file, a row group each; return the records.
 

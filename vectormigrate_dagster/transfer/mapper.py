@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from vectormigrate_dagster.databases import Refusal
-from vectormigrate_dagster.model import Batch, Id, IdKind
+from vectormigrate_dagster.model import Batch, Id, IdKind, Split
 
 
 class Mapped(Protocol):
@@ -26,5 +26,18 @@ class Mapper(Protocol):
     def map(self, batch: Batch) -> Mapped:
         """Map a batch of the source."""
 
+    @property
+    def keeps_ids_apart(self) -> bool:
+        """Whether no two records of the source can become one, whatever is in it."""
+
+    def target_split(self, split: Split) -> Split | None:
+        """The part of the target that holds the records of a split and no others, in the same order, if there is one.
+
+        The parts for all splits of a scope and kind tile a scope and kind of the target.
+        """
+
     def original_ids(self, batch: Batch) -> list[tuple[IdKind, Id]]:
         """Source ids of the records of a mapped batch, in their order."""
+
+    def original_scopes(self, batch: Batch) -> list[str | None]:
+        """Source scopes of the records of a mapped batch, in their order."""

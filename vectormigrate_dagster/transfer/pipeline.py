@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 
 from vectormigrate_dagster.databases import Database, Refusal, Source
-from vectormigrate_dagster.errors import ValidationFailed
-from vectormigrate_dagster.model import Batch, Split, id_text
+from vectormigrate_dagster.model import Split
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
 from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
 from vectormigrate_dagster.transfer.heap import keep_heap_small, look_for_cycles_seldom
-from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
+from vectormigrate_dagster.transfer.line import MAPPED_AHEAD, Done, Line
+from vectormigrate_dagster.transfer.mapper import Mapper
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
-from vectormigrate_dagster.transfer.rate import SLICE_SECONDS
-from vectormigrate_dagster.transfer.reader import PAGE_BYTES, PAGE_RECORDS, Budget, PageReader, Read
+from vectormigrate_dagster.transfer.reader import PAGE_BYTES, PAGE_RECORDS, Budget, PageReader
+from vectormigrate_dagster.transfer.sent import SentLog
 from vectormigrate_dagster.transfer.throttle import Interrupt, Stop, Throttle, never
-from vectormigrate_dagster.transfer.writer import BatchWriter, OnConflict, Written
+from vectormigrate_dagster.transfer.tuning import Found, Tuner
+from vectormigrate_dagster.transfer.writer import BatchWriter, OnConflict
 
 _DOUBTS = 3
 _VANISHED = "the source listed it, and could not give it when it was asked for it several times"
@@ -30,17 +29,19 @@ class Settings:
     """How much a transfer does at once.
 
     Args:
-        batch_records: records that are mapped, written and acknowledged at once.
+        batch_records: most records that are mapped, written and acknowledged at once; None leaves that to the target.
+            How many there are is found while work runs (`tuning.Tuner`).
         page_records, page_bytes: most records, and bytes, that are read from the source at once; a page holds at
             least one batch.
-        writers: batches that are written at once, while the target keeps up; one on an embedded database.
+        writers: most batches that are written at once; one on an embedded database. How many there are is found while
+            work runs.
         max_pages, max_bytes: most pages, and bytes of vectors, between the source and the last checkpoint.
     """
 
-    batch_records: int = 1000
+    batch_records: int | None = None
     page_records: int = PAGE_RECORDS
     page_bytes: int = PAGE_BYTES
-    writers: int = 4
+    writers: int = 8
     max_pages: int = 3
     max_bytes: int = 256 * 2**20
 
@@ -83,8 +84,10 @@ def transfer_split(
     split: Split,
     after: str | None = None,
     settings: Settings = Settings(),
+    found: Found | None = None,
     on_conflict: OnConflict = "fail",
     ownership: OwnershipLog | None = None,
+    sent: SentLog | None = None,
     guard: PageGuard | None = None,
     throttle: Throttle | None = None,
     stop: Stop = never,
@@ -103,10 +106,13 @@ def transfer_split(
         split: what to move.
         after: `Checkpoint.after` of the work that is done; None begins at the split's beginning.
         settings: how much to do at once.
+        found: what transfers before this one found best to write at once; is kept up to date.
         on_conflict: what to do with a record of somebody else under one of our ids; needs `ownership`.
         ownership: the partition's log; None where this migration created the collection.
+        sent: notes how far a load into such a collection may have come, for a rollback.
         guard: is told of every page that is read and every batch that is acknowledged.
-        throttle: retries, batch size and rate; may be shared and changed while work runs.
+        throttle: retries, batch size and rate; its rate may be changed while work runs. One transfer at a time sets its
+            batch size; the next may use it again.
         stop: is asked in the caller's thread, before each checkpoint and about twice a second; once it says True,
             every wait ends and no new call is made.
         verify_every: read a sample of every n-th batch back and compare it; 0 never does.
@@ -121,13 +127,23 @@ def transfer_split(
     keep_heap_small()
     look_for_cycles_seldom()
     guard, throttle = guard or NoGuard(), throttle or Throttle.of(batch_records=settings.batch_records)
+    writers = 1 if target.capabilities.single_process else settings.writers
+    tuner = Tuner(
+        throttle.batch,
+        throttle.target.calls,
+        most_records=min(settings.batch_records or throttle.batch.most, target.capabilities.max_batch_records),
+        most_calls=writers,
+        behind=writers + MAPPED_AHEAD,
+        found=found,
+    )
     budget = Budget(pages=settings.max_pages, bytes=settings.max_bytes)
+    room = Budget(pages=writers + MAPPED_AHEAD, bytes=1)
     ends = Interrupt()
     reader = PageReader(
         source,
         split,
         after=after,
-        batch_records=settings.batch_records,
+        batch_records=lambda: throttle.batch.records,
         page_records=settings.page_records,
         page_bytes=settings.page_bytes,
         throttle=throttle,
@@ -143,26 +159,38 @@ def transfer_split(
         ownership=ownership,
         tolerance=tolerance,
         sleep=ends.sleep,
+        tuner=tuner,
     )
 
     def end() -> None:
         ends.set()
         budget.wake()
+        room.wake()
 
     def look() -> None:
         if stop():
             end()
 
-    writers = 1 if target.capabilities.single_process else settings.writers
-    line = _Line(reader, mapper, writer, writers=writers, verify_every=verify_every)
+    line = Line(
+        reader,
+        mapper,
+        writer,
+        sent=sent,
+        tuner=tuner,
+        batch=throttle.batch,
+        room=room,
+        ends=ends,
+        writers=writers,
+        verify_every=verify_every,
+    )
     started, total = time.monotonic(), Checkpoint(after="")
     try:
         look()
         line.start()
         while (done := line.next(look)) is not None:
-            guard.after_ack(done.read.token, split, last=done.read.frees is not None)
-            if done.read.frees is not None:
-                budget.release(done.read.frees)
+            guard.after_ack(done.piece.token, split, last=done.piece.frees is not None)
+            if done.piece.frees is not None:
+                budget.release(done.piece.frees)
             total = _add(total, done, time.monotonic() - started)
             del done  # or its page would live on while the caller records the checkpoint
             yield total
@@ -173,112 +201,17 @@ def transfer_split(
         line.join()
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A batch that is acknowledged."""
-
-    read: Read
-    refused: tuple[Refusal, ...]
-    written: list[Written]
-
-
-class _Line:
-    """The threads of one transfer: one reads, one maps, some write; results come out in the order of reading.
-
-    Each stage is a pool that takes its work in order, so a write that waits for its mapping never waits for ever.
-    """
-
-    def __init__(
-        self, reader: PageReader, mapper: Mapper, writer: BatchWriter, *, writers: int, verify_every: int
-    ) -> None:
-        self._reader = reader
-        self._mapper = mapper
-        self._writer = writer
-        self._verify_every = verify_every
-        self._in_order: SimpleQueue[Future[_Done] | None] = SimpleQueue()
-        self._read_pool = ThreadPoolExecutor(1, thread_name_prefix="vectormigrate-read")
-        self._map_pool = ThreadPoolExecutor(1, thread_name_prefix="vectormigrate-map")
-        self._write_pool = ThreadPoolExecutor(writers, thread_name_prefix="vectormigrate-write")
-        self._reading: Future[None] = Future()
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._reading = self._read_pool.submit(self._read)
-
-    def next(self, look: Callable[[], None]) -> _Done | None:
-        """Wait for the next batch that is acknowledged; None at the end of the split. Raises what a stage raised.
-
-        Args:
-            look: is called first, and every half a second of the wait.
-        """
-        look()
-        while True:
-            try:
-                future = self._in_order.get(timeout=SLICE_SECONDS)
-                break
-            except Empty:
-                look()
-        if future is None:
-            self._reading.result()
-            return None
-        while not wait([future], SLICE_SECONDS).done:
-            look()
-        return future.result()
-
-    def join(self) -> None:
-        """End the threads; calls to a database that are under way are waited for, waiting work is dropped."""
-        for pool in (self._read_pool, self._map_pool, self._write_pool):
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _read(self) -> None:
-        try:
-            for read in self._reader.batches():
-                mapping = self._map_pool.submit(self._map, read)
-                self._in_order.put(self._write_pool.submit(self._write, read, mapping))
-        finally:
-            self._in_order.put(None)
-
-    def _map(self, read: Read) -> Mapped:
-        mapped = self._mapper.map(read.batch)
-        records = sum(map(len, mapped.batches)) + len(mapped.refused)
-        if records != len(read.batch):
-            raise ValidationFailed(
-                f"the mapping made {records} records out of the {len(read.batch)} up to id '{read.last}'; "
-                "each record must be written or refused"
-            )
-        return mapped
-
-    def _write(self, read: Read, mapping: Future[Mapped]) -> _Done:
-        mapped = mapping.result()
-        verified = self._verify_every > 0 and read.number % self._verify_every == 0
-        seed = read.number if verified else None
-        written = [self._writer.write(part, verify=seed) for part in mapped.batches]
-        refused = list(mapped.refused)
-        for part, result in zip(mapped.batches, written, strict=True):
-            refused += self._by_source(read, part, result.refused)
-        return _Done(read, tuple(refused), written)
-
-    def _by_source(self, read: Read, part: Batch, refusals: Sequence[Refusal]) -> list[Refusal]:
-        """The target's refusals by the records' original ids and scope."""
-        reasons = {refusal.id: refusal.reason for refusal in refusals}
-        if not reasons:
-            return []
-        refused = part.take([row for row, value in enumerate(part.ids.to_pylist()) if id_text(value) in reasons])
-        pairs = zip(refused.ids.to_pylist(), self._mapper.original_ids(refused), strict=True)
-        return [Refusal(id_text(original), reasons[id_text(value)], read.batch.scope) for value, (_, original) in pairs]
-
-
-def _add(total: Checkpoint, done: _Done, seconds: float) -> Checkpoint:
+def _add(total: Checkpoint, done: Done, seconds: float) -> Checkpoint:
     """The checkpoint after one more batch."""
     return replace(
         total,
-        after=done.read.last,
+        after=done.piece.last,
         acknowledged=total.acknowledged + sum(part.acknowledged for part in done.written),
         batches=total.batches + 1,
         bytes=total.bytes + sum(part.bytes for part in done.written),
         skipped=total.skipped + sum(part.skipped for part in done.written),
         refused=done.refused,
-        vanished=total.vanished + len(done.read.batch.vanished),
-        gone=tuple(Refusal(text, _VANISHED, done.read.batch.scope) for text in done.read.batch.vanished),
+        vanished=total.vanished + len(done.piece.batch.vanished),
+        gone=tuple(Refusal(text, _VANISHED, done.piece.batch.scope) for text in done.piece.batch.vanished),
         seconds=seconds,
     )

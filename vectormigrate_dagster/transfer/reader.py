@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,33 +12,83 @@ from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import BrokenScan, DatabaseError, Stopped
 from vectormigrate_dagster.model import Batch, Id, Split, id_text
 from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
-from vectormigrate_dagster.transfer.throttle import BatchSize, Interrupt, Throttle
+from vectormigrate_dagster.transfer.limits import BatchSize
+from vectormigrate_dagster.transfer.rate import Clock
+from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
 
 PAGE_RECORDS = 16_384
 PAGE_BYTES = 8 * 2**20
 """Most records and bytes that are read at once by who reads to the end: a server takes about as long for a thousand."""
+
+_PAGE_SECONDS = 4.0
+"""Seconds that a page of more than one batch takes at most, as far as the pages before tell."""
+
+_LEAST_SECONDS = 1e-6  # no page is quicker than a clock can tell
+
+_SETTLED_PAGES = 8
+_WORTH_IT = 1.25
+"""After so many pages of a scan, and if pages may be larger by so much, a new one is begun with larger pages."""
 
 _LOOKED_AT = 16
 """Payloads of a page whose size is looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
-    """A batch on its way: a page of the source, or a piece of one.
+class Page:
+    """What the source gave at once.
 
     Args:
-        number: counted from 1.
         token: what the guard said before the page was read.
         batch: the records.
-        last: the last id of the batch, vanished ones included, in text form.
+        last: the last id, vanished ones included, in text form.
+    """
+
+    token: int
+    batch: Batch
+    last: str
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of a record: of its vectors on average, and of the payloads of a few records about."""
+        few = self.batch.payloads[:: max(1, len(self.batch) // _LOOKED_AT)]
+        vectors = self.batch.nbytes // max(1, len(self.batch))
+        return 1 + vectors + sum(len(repr(payload)) for payload in few) // max(1, len(few))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A batch on its way: a page of the source, or a part of one.
+
+    Args:
+        token, last: see `Page`; `last` of the batch.
+        batch: the records.
         frees: bytes of vectors in the page, if this is the last piece of it; None if there are more.
     """
 
-    number: int
     token: int
     batch: Batch
     last: str
     frees: int | None
+
+
+def cut(page: Page, size: Callable[[], int]) -> Iterator[Piece]:
+    """Yield a page in batches, in order.
+
+    Args:
+        page: one with vanished records stays whole.
+        size: records of the next batch; is asked when that is wanted.
+    """
+    batch, start = page.batch, 0
+    while start < len(batch) or start == 0:
+        end = len(batch) if batch.vanished else min(start + size(), len(batch))
+        ends = end == len(batch)
+        piece = batch if ends and start == 0 else batch.slice(start, end)
+        last = page.last if ends else id_text(piece.ids[len(piece) - 1])
+        yield Piece(token=page.token, batch=piece, last=last, frees=batch.nbytes if ends else None)
+        del piece  # or it would live on until the next one is wanted
+        if ends:
+            return
+        start = end
 
 
 class Budget:
@@ -81,20 +132,21 @@ class Budget:
 
 
 class PageReader:
-    """Reads the pages of a split, in order, in one thread, and hands them on in batches.
+    """Reads the pages of a split, in order, in one thread.
 
-    A page is as large as its bytes, the source and the rate limit allow, because each one costs the source a search
-    for its beginning; a batch is what one write holds. The first page is one batch: only then is the size of a record
-    known.
+    A page is as large as its bytes, the source, its pace and the rate limit allow, because each one costs the source a
+    search for its beginning. The first one is of one batch: only then is the size of a record known.
 
     Args:
         after: text of the last id that is not wanted any more.
-        batch_records: records that are handed on at once.
+        batch_records: records that are written at once; asked before each page, which holds whole batches if it can.
         page_records, page_bytes: most records, and bytes, in a page of more than one batch.
         ends: set to end reading at the next page boundary, or in the middle of a wait.
         doubts: how often the end of a scan is believed only if a new scan finds one as well: a server may end one early
             without a word, as Milvus did whose collection was released in between. Not for ever, as somebody may be
             adding records.
+        repeats: an id may come several times within a page; who looks for that is not to be stopped by it.
+        clock: seconds, ascending.
     """
 
     def __init__(
@@ -103,7 +155,7 @@ class PageReader:
         split: Split,
         *,
         after: str | None,
-        batch_records: int,
+        batch_records: Callable[[], int],
         page_records: int,
         page_bytes: int,
         throttle: Throttle,
@@ -111,6 +163,8 @@ class PageReader:
         budget: Budget,
         ends: Interrupt,
         doubts: int = 0,
+        repeats: bool = False,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._source = source
         self._split = split
@@ -123,34 +177,37 @@ class PageReader:
         self._after = after
         self._scan: Iterator[Batch] | None = None
         self._scanned = 0
-        self._doubts = doubts
-        self._adaptive = BatchSize(max(batch_records, min(page_records, source.capabilities.max_page_records)))
-        self._fitting = batch_records
+        self._pages = 0
+        self._doubts = 0 if source.capabilities.costly_resume else doubts
+        self._repeats = repeats
+        self._clock = clock
+        batch = batch_records()
+        self._adaptive = BatchSize(max(batch, min(page_records, source.capabilities.max_page_records)))
+        self._fitting = batch
+        self._pace = math.inf
 
-    def batches(self) -> Iterator[Read]:
-        """Yield batches until the split's end.
+    def pages(self) -> Iterator[Page]:
+        """Yield pages until the split's end; their bytes are held in the budget until somebody releases them.
 
         Raises:
             BrokenScan: ids came twice, out of order or from outside of the split.
             Stopped: `ends` was set before the split's end.
         """
-        number = 0
         try:
             while True:
                 self._budget.reserve(lambda: self._ends.is_set)
                 if self._ends.is_set:
                     raise Stopped(f"reading {self._split} was stopped after id {self._after!r}; run it again to go on")
                 token = self._guard.before_read()
-                page = self._throttle.source.call(self._pull, sleep=self._ends.sleep)
-                if page is None:
+                batch = self._throttle.source.call(self._pull, sleep=self._ends.sleep)
+                if batch is None:
                     return
-                self._after = self._checked(page)
-                self._budget.hold(page.nbytes)
-                self._throttle.rate.acquire(len(page) + len(page.vanished), sleep=self._ends.sleep)
-                self._fitting = self._page_bytes // _record_bytes(page)
-                for batch, last, frees in self._pieces(page, self._after):
-                    number += 1
-                    yield Read(number=number, token=token, batch=batch, last=last, frees=frees)
+                self._after = self._checked(batch)
+                self._budget.hold(batch.nbytes)
+                self._throttle.rate.acquire(len(batch) + len(batch.vanished), sleep=self._ends.sleep)
+                page = Page(token=token, batch=batch, last=self._after)
+                self._fitting = self._page_bytes // page.record_bytes
+                yield page
                 del page, batch  # or it would live on while the next one is read
         finally:
             self._end_scan()
@@ -158,41 +215,50 @@ class PageReader:
     def _pull(self) -> Batch | None:
         """The next page, or None at the end. After a failure the scan begins anew after the last id read."""
         size = self._size()
-        if not self._scanned // 2 < size < self._scanned * 2:
+        if self._is_outgrown(size):
             self._end_scan()
-        if self._scan is None:
-            self._scan = iter(self._source.scan(self._split, self._after, size))
-            self._scanned = size
+        began = self._clock()
         try:
-            page = next(self._scan, None)
+            page = next(self._begun(size), None)
             if page is None and self._doubts:
                 self._doubts -= 1
-                self._scan = iter(self._source.scan(self._split, self._after, size))
-                page = next(self._scan, None)
+                self._end_scan()
+                page = next(self._begun(size), None)
         except DatabaseError as error:
             if error.transient:
                 self._adaptive.shrink(self._scanned)
             self._end_scan()
             raise
         self._adaptive.grow()
+        self._pages += 1
+        if page is not None:
+            # A page may have waited for the server's clock, or for a collection to be loaded: so half of it counts.
+            pace = len(page) / max(self._clock() - began, _LEAST_SECONDS)
+            self._pace = pace if pace > self._pace or math.isinf(self._pace) else (pace + self._pace) / 2
         return page
+
+    def _begun(self, size: int) -> Iterator[Batch]:
+        """The scan that is under way; a new one after the last id read if there is none."""
+        if self._scan is None:
+            self._scan = iter(self._source.scan(self._split, self._after, size))
+            self._scanned, self._pages = size, 0
+        return self._scan
+
+    def _is_outgrown(self, size: int) -> bool:
+        """Whether pages of another size are worth a new scan, which may cost as much as a page."""
+        if size > self._scanned and self._source.capabilities.costly_resume:
+            return False
+        if not self._scanned // 2 < size < self._scanned * 2:
+            return True
+        return self._pages >= _SETTLED_PAGES and size >= self._scanned * _WORTH_IT
 
     def _size(self) -> int:
         """Records of the next page."""
+        batch = self._batch_records()
         rate = self._throttle.rate.rate
         a_second = math.inf if rate is None else rate
-        return max(1, min(self._adaptive.records, max(self._batch_records, int(min(self._fitting, a_second)))))
-
-    def _pieces(self, page: Batch, last: str) -> Iterator[tuple[Batch, str, int | None]]:
-        """The page in batches, each with its last id and, at the end of the page, the page's bytes."""
-        size = self._batch_records
-        if page.vanished or len(page) <= size:
-            yield page, last, page.nbytes
-            return
-        for start in range(0, len(page), size):
-            batch = page.slice(start, min(start + size, len(page)))
-            ends = start + size >= len(page)
-            yield batch, id_text(batch.ids[len(batch) - 1]), page.nbytes if ends else None
+        most = min(self._adaptive.records, int(min(self._fitting, a_second, self._pace * _PAGE_SECONDS, 2**31)))
+        return max(1, min(self._adaptive.records, batch), most - most % batch)
 
     def _end_scan(self) -> None:
         close = getattr(self._scan, "close", None)  # a generator holds a connection until it is closed
@@ -208,7 +274,7 @@ class PageReader:
             raise BrokenScan(f"{self._source.endpoint} returned an empty page of {self._split} before its end")
         if batch.ids.kind is not kind:
             raise BrokenScan(f"{self._source.endpoint} returned {batch.ids.kind} ids for {self._split}")
-        if not batch.ids.is_strictly_ascending():
+        if not (batch.ids.is_ascending() if self._repeats else batch.ids.is_strictly_ascending()):
             raise BrokenScan(f"{self._source.endpoint} returned ids of {self._split} twice or out of order")
         ends: list[Id] = [kind.decode(text) for text in batch.vanished]
         if len(batch):
@@ -223,12 +289,6 @@ class PageReader:
         return id_text(max(ends))
 
 
-def _record_bytes(page: Batch) -> int:
-    """Bytes of a record: of its vectors on average, and of the payloads of a few records about."""
-    few = page.payloads[:: max(1, len(page) // _LOOKED_AT)]
-    return 1 + page.nbytes // max(1, len(page)) + sum(len(repr(payload)) for payload in few) // max(1, len(few))
-
-
 def read_split(
     source: Source,
     split: Split,
@@ -237,6 +297,7 @@ def read_split(
     after: str | None = None,
     batch_records: int = 1000,
     page_records: int = 0,
+    repeats: bool = False,
 ) -> Iterator[Batch]:
     """Yield a split's batches in the caller's thread, retried and checked like those of a transfer.
 
@@ -247,6 +308,7 @@ def read_split(
         after: text of the last id that is not wanted any more.
         batch_records: records of a batch.
         page_records: most records that are read at once, as far as `PAGE_BYTES` allow; for who reads to the end.
+        repeats: an id may come several times within a page.
 
     Raises:
         BrokenScan: ids came twice, out of order or from outside of the split.
@@ -257,15 +319,17 @@ def read_split(
         source,
         split,
         after=after,
-        batch_records=batch_records,
+        batch_records=lambda: batch_records,
         page_records=page_records,
         page_bytes=PAGE_BYTES if page_records else 0,
         throttle=throttle,
         guard=NoGuard(),
         budget=budget,
         ends=throttle.interrupt,
+        repeats=repeats,
     )
-    for read in reader.batches():
-        if read.frees is not None:
-            budget.release(read.frees)
-        yield read.batch
+    for page in reader.pages():
+        for piece in cut(page, lambda: batch_records):
+            if piece.frees is not None:
+                budget.release(piece.frees)
+            yield piece.batch

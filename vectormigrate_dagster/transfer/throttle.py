@@ -1,17 +1,15 @@
 """How fast we go and what we do when a database cannot keep up: the one retry policy of this project.
 
 `Retry` repeats calls that failed for a while, `Circuit` stops repeating when nothing works any more.
-`BatchSize` and `Concurrency` are halved when the database cannot keep up and grow slowly after (additive increase,
-multiplicative decrease), `RateLimiter` holds a rate that can be changed while work runs. `Throttle` is what a source
-and a target need of these.
+`limits.BatchSize` and `limits.Concurrency` are halved when the database cannot keep up, `rate.RateLimiter` holds a rate
+that can be changed while work runs. `Throttle` is what a source and a target need of these.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,15 +20,15 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.databases.patience import patient
 from vectormigrate_dagster.errors import DatabaseError, Stopped, Throttled, Unavailable
+from vectormigrate_dagster.transfer.limits import BatchSize, Concurrency
 from vectormigrate_dagster.transfer.rate import SLICE_SECONDS, RateLimiter
 
 T = TypeVar("T")
 
-_GROWTH = 32
-"""Successes after which a halved limit is back at its largest, at most."""
-
 _CALLS = 16
 
+_ANY_RECORDS = 100_000
+"""Of one write: more than any database takes."""
 
 Stop = Callable[[], bool]
 """Whether somebody asked work to end."""
@@ -212,109 +210,9 @@ class Retry:
         return max(self._jitter(state), asked or 0.0)
 
 
-class BatchSize:
-    """How many records one call holds: halved when the database cannot keep up, grown slowly after.
-
-    Args:
-        largest: where it starts, and what it never exceeds.
-        smallest: what it never falls below.
-    """
-
-    def __init__(self, largest: int, *, smallest: int = 1) -> None:
-        self._largest = largest
-        self._smallest = min(smallest, largest)
-        self._size = largest
-        self._lock = threading.Lock()
-
-    @property
-    def records(self) -> int:
-        """Records of the next call."""
-        return self._size
-
-    def shrink(self, used: int | None = None) -> None:
-        """Halve what was too much.
-
-        Args:
-            used: the size of the call that failed, so that several calls in flight halve it once; None is the
-                present size.
-        """
-        with self._lock:
-            half = (self._size if used is None else used) // 2
-            self._size = min(self._size, max(self._smallest, half))
-
-    def grow(self) -> None:
-        """Add a thirty-second of the largest size."""
-        with self._lock:
-            self._size = min(self._largest, self._size + max(1, self._largest // _GROWTH))
-
-
-class Concurrency:
-    """How many calls are in flight at once: halved when the database cannot keep up, grown slowly after.
-
-    Args:
-        largest: where it starts, and what it never exceeds.
-    """
-
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
-        self._limit = float(largest)
-        self._in_flight = 0
-        self._halvings = 0
-        self._changed = threading.Condition()
-
-    @property
-    def limit(self) -> int:
-        """Calls that may be in flight now; at least one."""
-        return int(self._limit)
-
-    @contextmanager
-    def slot(self, *, sleep: Sleep = time.sleep) -> Iterator[None]:
-        """Wait for room and make one call; how it ends changes the limit.
-
-        Args:
-            sleep: is asked now and then, while there is no room, whether to go on; what it raises ends the wait.
-        """
-        halvings = self._enter(sleep)
-        try:
-            yield
-        except DatabaseError as error:
-            if error.transient:
-                self._halve(halvings)
-            raise
-        else:
-            self._grow()
-        finally:
-            self._leave()
-
-    def _enter(self, sleep: Sleep) -> int:
-        """Take a slot; return how often the limit has been halved."""
-        while True:
-            with self._changed:
-                if self._changed.wait_for(lambda: self._in_flight < self.limit, timeout=SLICE_SECONDS):
-                    self._in_flight += 1
-                    return self._halvings
-            sleep(0)
-
-    def _halve(self, halvings: int) -> None:
-        """Halve what is in flight, once for all calls that fail together."""
-        with self._changed:
-            if halvings == self._halvings:
-                self._limit = max(1.0, min(self._limit, self._in_flight) // 2)
-                self._halvings += 1
-
-    def _grow(self) -> None:
-        with self._changed:
-            self._limit = min(float(self._largest), self._limit + self._largest / _GROWTH)
-
-    def _leave(self) -> None:
-        with self._changed:
-            self._in_flight -= 1
-            self._changed.notify_all()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Throttle:
-    """Everything that slows a transfer down; may be shared by the splits that one process moves.
+    """Everything that slows a transfer down; may be used for the splits that one process moves one after the other.
 
     Args:
         source, target: the retry policy of each side, with its own circuit and its own bound of calls at once.
@@ -334,7 +232,7 @@ class Throttle:
         cls,
         *,
         max_retries: int = 5,
-        batch_records: int = 1000,
+        batch_records: int | None = 1000,
         rate: float | None = None,
         shared: Path | None = None,
         stop: Stop = never,
@@ -343,7 +241,7 @@ class Throttle:
 
         Args:
             max_retries: repetitions of a call.
-            batch_records: records per write.
+            batch_records: most records per write; None leaves it to what the target takes.
             rate: records per second read from the source; None is unlimited.
             shared: a file by which several processes keep to the rate together; see `RateLimiter`.
             stop: ends every wait once it says True.
@@ -352,7 +250,7 @@ class Throttle:
         return cls(
             source=Retry(max_retries=max_retries, sleep=interrupt.sleep),
             target=Retry(max_retries=max_retries, sleep=interrupt.sleep),
-            batch=BatchSize(batch_records),
+            batch=BatchSize(_ANY_RECORDS if batch_records is None else batch_records),
             rate=RateLimiter(rate, shared=shared),
             interrupt=interrupt,
         )

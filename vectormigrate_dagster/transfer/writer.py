@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,11 @@ from vectormigrate_dagster.databases import Database, Refusal, Sleep
 from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, TargetNotEmpty, ValidationFailed
 from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.compare import Comparison, Tolerance, compare
+from vectormigrate_dagster.model.digests import record_digests
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.throttle import Throttle
+from vectormigrate_dagster.transfer.tuning import Tuner
 
 OnConflict = Literal["fail", "skip", "overwrite"]
 Rows = npt.NDArray[np.int64]
@@ -56,6 +59,7 @@ class BatchWriter:
         on_conflict: what to do with a record of somebody else under one of our ids.
         ownership: what tells ours from others; None where this migration created the collection.
         sleep: how to wait between attempts; is asked before each call as well, and ends the batch by raising.
+        tuner: is told how writes went.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class BatchWriter:
         ownership: OwnershipLog | None,
         tolerance: Tolerance,
         sleep: Sleep,
+        tuner: Tuner | None = None,
     ) -> None:
         self._target = target
         self._throttle = throttle
@@ -74,6 +79,7 @@ class BatchWriter:
         self._ownership = ownership
         self._tolerance = tolerance
         self._sleep = sleep
+        self._tuner = tuner
         self._lock = threading.Lock()
         self._refused_in_a_row = 0
 
@@ -106,7 +112,12 @@ class BatchWriter:
         log = self._ownership
         if log is None:
             return batch
-        unknown = np.flatnonzero(~log.wrote(batch.ids, batch.scope))
+        known = log.wrote(batch.ids, batch.scope)
+        unknown = np.flatnonzero(~known)
+        records = record_digests(batch)
+        if len(unknown) < len(batch):
+            again = np.flatnonzero(known)
+            log.record_again(batch.ids.take(again), batch.scope, records[again])
         if len(unknown) == 0:
             return batch
         found = self._retry(partial(self._target.fetch, batch.ids.take(unknown), batch.scope))
@@ -117,8 +128,10 @@ class BatchWriter:
                 "collection"
             )
         if len(found.batch) and self._on_conflict == "overwrite":
-            log.record_before(replace(found.batch, scope=batch.scope))
-        log.record_absent(found.missing, batch.scope)
+            images = replace(found.batch, scope=batch.scope)
+            log.record_before(images, records[_rows_of(images.ids, batch.ids)])
+        if len(found.missing):
+            log.record_absent(found.missing, batch.scope, records[_rows_of(found.missing, batch.ids)])
         if len(found.batch) == 0 or self._on_conflict == "overwrite":
             return batch
         return batch.take(np.flatnonzero(~_in(batch.ids, found.batch.ids)))
@@ -170,14 +183,19 @@ class BatchWriter:
         piece = _front(batch, rows, min(size, limits.max_batch_records, fitting))
         while len(piece) > 1 and piece.nbytes > limits.max_batch_bytes:  # records are of different sizes
             piece = _front(batch, rows, len(piece) // 2)
+        began = time.monotonic()
         try:
             answer = self._target.upsert(piece)
         except InvalidRecord as error:
             return piece, error
         except DatabaseError as error:
             if error.transient:  # who has too much to do asks us to slow down, or does not answer in time
+                if self._tuner is not None:
+                    self._tuner.was_too_much()
                 self._throttle.batch.shrink(size)
             raise
+        if self._tuner is not None:
+            self._tuner.wrote(len(piece), time.monotonic() - began)
         if len(piece) >= size:
             self._throttle.batch.grow()
         return piece, answer
@@ -232,6 +250,12 @@ def _in(ids: IdColumn, others: IdColumn) -> Mask:
     """Which of `ids` are among `others`: bool (n,)."""
     values: pa.Array[pa.BooleanScalar] = pc.is_in(ids.array, value_set=others.array)
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _rows_of(ids: IdColumn, among: IdColumn) -> Rows:
+    """Where in `among` each of `ids` is, all of which are there: int64 (n,)."""
+    at: Any = pc.index_in(ids.array, value_set=among.array)
+    return np.asarray(at.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _named(ids: IdColumn) -> str:

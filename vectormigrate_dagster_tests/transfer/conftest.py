@@ -13,7 +13,7 @@ from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.model import IdKind, Split
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer import Checkpoint, Retry, Settings, Throttle, transfer_split
-from vectormigrate_dagster.transfer.throttle import BatchSize
+from vectormigrate_dagster.transfer.limits import BatchSize
 from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
 
 

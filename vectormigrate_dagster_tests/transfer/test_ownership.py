@@ -50,6 +50,15 @@ def test_an_entry_that_is_all_known_writes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_folder_that_is_made_outlives_a_loss_of_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose name is in a folder that was not synced is gone, however often it was synced itself."""
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    OwnershipLog(tmp_path / "home" / "ownership" / "p").record_absent(column(1), None)
+    for folder in ("home", "home/ownership", "home/ownership/p"):
+        assert tmp_path / folder in synced
+
+
 def test_an_unfinished_entry_does_not_count(tmp_path: Path) -> None:
     log = OwnershipLog(tmp_path)
     log.record_absent(column(1), None)

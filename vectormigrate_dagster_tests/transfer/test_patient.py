@@ -29,6 +29,7 @@ CALLS: dict[str, Callable[[Source], Any]] = {
     "probe": lambda source: source.probe(),
     "describe": lambda source: source.describe(),
     "count": lambda source: source.count(),
+    "about": lambda source: source.about(),
     "repeated": lambda source: source.repeated(),
     "scopes": lambda source: source.scopes(),
     "plan_splits": lambda source: source.plan_splits(10),
