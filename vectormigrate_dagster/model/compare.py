@@ -6,6 +6,7 @@ Vectors are compared as whole arrays first; rows are looked at one by one only w
 from __future__ import annotations
 
 import json
+import marshal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from vectormigrate_dagster.model.batch import Batch, Payload
+from vectormigrate_dagster.model.batch import Batch
 from vectormigrate_dagster.model.ids import id_text
-from vectormigrate_dagster.model.vectors import Dense, Floats, Mask, Multi, Packed, Sparse, VectorColumn, is_valid
+from vectormigrate_dagster.model.payloads import EncodedPayloads, Payload, taken
+from vectormigrate_dagster.model.vector_compare import (
+    angles,
+    entries_of,
+    first_difference,
+    furthest_component,
+    rows_that_differ,
+    shape_of,
+)
+from vectormigrate_dagster.model.vectors import Dense, Mask, Multi, Packed, VectorColumn, is_valid
 
 _SHOWN_CHARACTERS = 200
 _MISSING = "missing"
@@ -31,9 +41,12 @@ class Tolerance:
         min_cosine: name of a dense or multi vector -> least cosine between each row that was promised and what is
             there, for targets that keep only a vector's direction. Every vector that is not named must be equal bit
             for bit.
+        normalised: names of those that the target scales to length 1. Each component must be the promised one so
+            scaled, but for what rounding explains (`vector_compare`).
     """
 
     min_cosine: Mapping[str, float] = field(default_factory=dict)
+    normalised: frozenset[str] = frozenset()
 
 
 EXACT = Tolerance()
@@ -92,14 +105,18 @@ class Comparison:
 
 def compare(expected: Batch, actual: Batch, *, tolerance: Tolerance = EXACT) -> Comparison:
     """Compare the records of `expected` with those of `actual` that have the same id; order does not matter."""
-    left, right, missing, extra = _match(expected, actual)
-    aligned_left, aligned_right = expected.take(left), actual.take(right)
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    checked = len(expected)
+    if expected.ids != actual.ids:
+        left, right, missing, extra = _match(expected, actual)
+        expected, actual = expected.take(left), actual.take(right)
     differences: list[Difference] = []
     for name in sorted({*expected.vectors, *actual.vectors}):
-        differences += _vector_differences(name, aligned_left, aligned_right, tolerance)
-    for i, (one, two) in enumerate(zip(aligned_left.payloads, aligned_right.payloads, strict=True)):
-        differences += _payload_differences(aligned_left, i, one, two)
-    return Comparison(checked=len(expected), missing=missing, extra=extra, differences=tuple(differences))
+        differences += _vector_differences(name, expected, actual, tolerance)
+    for row in _payloads_that_differ(expected.payloads, actual.payloads):
+        differences += _payload_differences(expected, row, expected.payloads[row], actual.payloads[row])
+    return Comparison(checked=checked, missing=missing, extra=extra, differences=tuple(differences))
 
 
 def same_value(one: Any, two: Any) -> bool:
@@ -120,9 +137,6 @@ def _match(
     expected: Batch, actual: Batch
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
     """Rows of both batches that belong together, ids that are missing, and ids that are extra."""
-    if expected.ids == actual.ids:
-        rows = np.arange(len(expected), dtype=np.int64)
-        return rows, rows, (), ()
     if expected.ids.kind is actual.ids.kind:
         found: Any = pc.index_in(expected.ids.array, value_set=actual.ids.array)
         at = np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -141,21 +155,18 @@ def _vector_differences(name: str, expected: Batch, actual: Batch, tolerance: To
     one, two = expected.vectors.get(name), actual.vectors.get(name)
     there, here = _present(one, len(expected)), _present(two, len(actual))
     both = there & here
-    if one is None or two is None:
-        differ = np.zeros(len(expected), dtype=np.bool_)
-    elif name in tolerance.min_cosine and isinstance(one, Dense | Multi) and _shape(one) == _shape(two):
-        differ = both & (_cosines(one, two) < tolerance.min_cosine[name])
-    else:
-        differ = both & _rows_that_differ(one, two)
+    wrong = there != here
+    if one is not None and two is not None:
+        wrong |= both & _wrong_rows(name, one, two, tolerance)
     where = f"vector '{name}'"
     found = []
-    for row in np.flatnonzero(differ | (there != here)):
-        text = id_text(expected.ids[int(row)])
+    for row in np.flatnonzero(wrong).tolist():
+        text = id_text(expected.ids[row])
         if one is None or two is None or not both[row]:
             texts = ["present" if side[row] else _MISSING for side in (there, here)]
             detail = "the vector is on one side only"
         else:
-            texts, detail = _explain(one, two, int(row), angle=name in tolerance.min_cosine)
+            texts, detail = _explain(one, two, row, name, tolerance)
         found.append(Difference(id=text, where=where, expected=texts[0], actual=texts[1], detail=detail))
     return found
 
@@ -164,94 +175,76 @@ def _present(column: VectorColumn | None, records: int) -> Mask:
     return np.zeros(records, dtype=np.bool_) if column is None else is_valid(column)
 
 
-def _rows_that_differ(one: VectorColumn, two: VectorColumn) -> Mask:
-    """Which rows differ in any bit: bool (n,). Columns of other kinds or dimensions differ everywhere."""
-    if _shape(one) != _shape(two):
-        return np.ones(len(one), dtype=np.bool_)
-    if isinstance(one, Dense | Packed) and isinstance(two, Dense | Packed):
-        a, b = _bits(one.values), _bits(two.values)
-        return np.zeros(len(one), dtype=np.bool_) if np.array_equal(a, b) else np.any(a != b, axis=1)
-    rows = [_rows_of(column) for column in (one, two)]
-    return np.array([left != right for left, right in zip(*rows, strict=True)], dtype=np.bool_)
+def _by_angle(name: str, one: VectorColumn, two: VectorColumn, tolerance: Tolerance) -> bool:
+    return name in tolerance.min_cosine and isinstance(one, Dense | Multi) and shape_of(one) == shape_of(two)
 
 
-def _rows_of(column: VectorColumn) -> list[tuple[bytes, bytes]]:
-    """Each row of a ragged column as its bytes."""
-    if isinstance(column, Sparse):
-        spans = zip(column.indptr[:-1], column.indptr[1:], strict=True)
-        return [(column.indices[low:high].tobytes(), column.values[low:high].tobytes()) for low, high in spans]
-    if isinstance(column, Multi):
-        spans = zip(column.offsets[:-1], column.offsets[1:], strict=True)
-        return [(column.values[low:high].tobytes(), b"") for low, high in spans]
-    return [(row.tobytes(), b"") for row in column.values]
+def _wrong_rows(name: str, one: VectorColumn, two: VectorColumn, tolerance: Tolerance) -> Mask:
+    """Which rows are not what is demanded: bool (n,)."""
+    differ = rows_that_differ(one, two)
+    if not (differ.any() and _by_angle(name, one, two, tolerance)):
+        return differ
+    rows = np.flatnonzero(differ)
+    found = angles(one, two, rows, scaled=name in tolerance.normalised)
+    differ[rows] = (found.cosine < tolerance.min_cosine[name]) | found.off
+    return differ
 
 
-def _shape(column: VectorColumn) -> tuple[object, ...]:
-    """What must be equal before rows can be: kind, element, dimension."""
-    if isinstance(column, Packed):
-        return Packed, column.element, column.dim
-    return (Sparse,) if isinstance(column, Sparse) else (type(column), column.dim)
-
-
-def _bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array as unsigned integers, so that NaN equals NaN and 0.0 differs from -0.0."""
-    return np.ascontiguousarray(values).view(np.dtype(f"u{values.dtype.itemsize}"))
-
-
-def _cosines(one: VectorColumn, two: VectorColumn) -> npt.NDArray[np.float64]:
-    """Least cosine per record of dense or multi vectors, float64 (n,); -inf where the numbers of rows differ.
-
-    Raises:
-        TypeError: the vectors are of another kind, or of two kinds.
-    """
-    if isinstance(one, Dense) and isinstance(two, Dense):
-        return _row_cosines(one.values, two.values)
-    if not (isinstance(one, Multi) and isinstance(two, Multi)):
-        raise TypeError(f"{type(one).__name__} and {type(two).__name__} vectors have no angle between them")
-    lengths = np.diff(one.offsets)
-    same = np.flatnonzero(lengths == np.diff(two.offsets))
-    least, cosines = np.ones(len(same)), np.full(len(one), -np.inf)
-    record_of_row = np.repeat(np.arange(len(same)), lengths[same])
-    np.minimum.at(least, record_of_row, _row_cosines(one.take(same).values, two.take(same).values))
-    cosines[same] = least
-    return cosines
-
-
-def _row_cosines(one: Floats, two: Floats) -> npt.NDArray[np.float64]:
-    """Cosine of each pair of rows, float64 (n,): 1 where bits are equal, -1 where one alone is zero or not finite."""
-    equal = np.all(_bits(one) == _bits(two), axis=1)
-    if equal.all():
-        return np.ones(len(one))
-    with np.errstate(all="ignore"):
-        a, b = one.astype(np.float64), two.astype(np.float64)
-        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        cosines = np.einsum("ij,ij->i", a, b) / lengths
-    zero = ~a.any(axis=1) & ~b.any(axis=1)
-    cosines = np.where(np.isfinite(cosines), cosines, -1.0)
-    return np.where(equal | zero, 1.0, cosines)
-
-
-def _explain(one: VectorColumn, two: VectorColumn, row: int, *, angle: bool) -> tuple[list[str], str]:
-    """Two short texts and a sentence about a row that differs."""
-    if _shape(one) != _shape(two):
-        names = [" ".join(str(getattr(part, "__name__", part)) for part in _shape(column)) for column in (one, two)]
+def _explain(one: VectorColumn, two: VectorColumn, row: int, name: str, tolerance: Tolerance) -> tuple[list[str], str]:
+    """Two short texts and a sentence about a row that is wrong."""
+    if shape_of(one) != shape_of(two):
+        names = [" ".join(str(getattr(part, "__name__", part)) for part in shape_of(column)) for column in (one, two)]
         return names, "the vectors are of different kinds"
-    if angle and isinstance(one, Dense | Multi):
-        one, two = one.take([row]), two.take([row])
-        cosine = float(_cosines(one, two)[0])
-        detail = f"the cosine is {cosine:.9f}" if np.isfinite(cosine) else "the numbers of rows differ"
-        return [_shown(column.values.tolist()) for column in (one, two)], detail
+    if _by_angle(name, one, two, tolerance):
+        return _explain_angle(one, two, row, tolerance.min_cosine[name])
     if isinstance(one, Dense | Packed) and isinstance(two, Dense | Packed):
-        at = np.flatnonzero(_bits(one.values[row]) != _bits(two.values[row]))
-        values = [repr(column.values[row][at[0]].item()) for column in (one, two)]
-        return values, f"{len(at)} of {one.values.shape[1]} stored components differ, the first at {at[0]}"
-    texts = [_shown([part.tolist() for part in _ragged(column, row)]) for column in (one, two)]
+        number, at, *values = first_difference(one, two, row)
+        components = one.values.shape[1]
+        detail = f"{number} of {components} stored components differ, the first at {at}"
+        return [repr(value) for value in values], detail
+    texts = [_shown([part.tolist() for part in entries_of(column, row)]) for column in (one, two)]
     return texts, "the vectors have other entries"
 
 
-def _ragged(column: VectorColumn, row: int) -> Sequence[npt.NDArray[Any]]:
-    taken = column.take([row])
-    return (taken.indices, taken.values) if isinstance(taken, Sparse) else (taken.values,)
+def _explain_angle(one: VectorColumn, two: VectorColumn, row: int, least: float) -> tuple[list[str], str]:
+    cosine = float(angles(one, two, np.array([row]), scaled=False).cosine[0])
+    a, b = (entries_of(column, row)[0] for column in (one, two))
+    if not np.isfinite(cosine) or cosine < least:
+        detail = f"the cosine is {cosine:.9f}" if np.isfinite(cosine) else "the numbers of rows differ"
+        return [_shown(values.tolist()) for values in (a, b)], detail
+    furthest = [furthest_component(*pair) for pair in zip(a.reshape(-1, a.shape[-1]), b, strict=True)]
+    at, promised, found = max(furthest, key=lambda far: abs(far[2] - far[1]) / max(abs(far[1]), 1e-30))
+    return [f"{promised:.9g}", f"{found:.9g}"], f"component {at} is off by more than scaling to length 1 explains"
+
+
+def _payloads_that_differ(expected: Sequence[Payload], actual: Sequence[Payload]) -> list[int]:
+    """Rows whose payloads are not the same value."""
+    rows = _rows_to_look_at(expected, actual)
+    one, two = (list(taken(payloads, rows)) for payloads in (expected, actual))
+    frozen = _frozen(one)
+    if frozen is not None and frozen == _frozen(two):
+        return []
+    return [row for row, *pair in zip(rows, one, two, strict=True) if not same_value(*pair)]
+
+
+def _rows_to_look_at(expected: Sequence[Payload], actual: Sequence[Payload]) -> list[int]:
+    """All rows, but for those whose payloads came in the same octets: these are not even decoded."""
+    if isinstance(expected, EncodedPayloads) and isinstance(actual, EncodedPayloads) and expected.form is actual.form:
+        octets = zip(expected.octets, actual.octets, strict=True)
+        return [row for row, (one, two) in enumerate(octets) if one != two]
+    return list(range(len(expected)))
+
+
+def _frozen(value: list[Payload]) -> bytes | None:
+    """JSON values as bytes that are equal only for the same values in the same order; None if there is no such form.
+
+    Version 2 of Python's own format keeps every type and refers to nothing that it wrote before
+    (https://docs.python.org/3/library/marshal.html); it is several times as fast as a look at each value.
+    """
+    try:
+        return marshal.dumps(value, 2)
+    except ValueError:
+        return None
 
 
 def _payload_differences(batch: Batch, row: int, expected: Payload, actual: Payload) -> list[Difference]:

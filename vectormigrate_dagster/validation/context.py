@@ -83,6 +83,16 @@ class Context:
         """Records in the target, counted once."""
         return self.throttle.target.call(self.target.count)
 
+    @cached_property
+    def _target_scopes(self) -> frozenset[str]:
+        return frozenset(self.throttle.target.call(self.target.scopes))
+
+    def target_part(self, split: Split) -> Split | None:
+        """The part of the target that can be read beside a split; None if ids have to be fetched one by one."""
+        part = self.mapper.target_split(split)
+        there = part is None or part.scope is None or part.scope in self._target_scopes
+        return part if there else None
+
     @property
     def both_empty(self) -> bool:
         """Whether neither side has a record."""
@@ -100,6 +110,11 @@ class Context:
             texts = map(id_text, batch.ids.to_pylist())
             batch = batch.take([row for row, text in enumerate(texts) if text not in refused])
         yield from (part for part in self.mapper.map(batch).batches if len(part))
+
+    def wrote(self, batch: Batch) -> Mask:
+        """Which records of the target are known to be this migration's: bool (n,); none where all of it is."""
+        ours = self.exceptions.ours
+        return np.zeros(len(batch), dtype=np.bool_) if ours is None else ours(batch.ids, batch.scope)
 
     def written(self, part: Batch) -> Batch:
         """The records of a promised batch that this migration wrote."""

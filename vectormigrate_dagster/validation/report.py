@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vectormigrate_dagster.model.compare import Difference
+from vectormigrate_dagster.validation.figures import Histogram, Projection, SearchGroup, WorstQuery
 
 SHOWN = 20
 """Differences that a result lists; it counts all of them."""
@@ -69,6 +73,11 @@ class TierResult(_Result):
         differences: the first 20.
         counts: mismatches per vector and field.
         measures: numbers of this tier, such as the mean overlap.
+        groups: of the search tier: queries by one vector, filtered or not.
+        worst_queries: of the search tier: the first few whose answers are not all right.
+        skipped: what this tier did not look at, and why; it proves nothing about that.
+        histograms: of the search tier: how near sampled vectors of the target are to the promised ones.
+        projection: of the search tier: the same vectors on a plane.
     """
 
     tier: str
@@ -81,6 +90,11 @@ class TierResult(_Result):
     differences: tuple[Finding, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
     measures: dict[str, float] = Field(default_factory=dict)
+    groups: tuple[SearchGroup, ...] = ()
+    worst_queries: tuple[WorstQuery, ...] = ()
+    skipped: tuple[str, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    projection: Projection | None = None
     seconds: float = 0.0
 
 
@@ -89,16 +103,42 @@ class ValidationReport(_Result):
 
     Args:
         passed: whether every tier passed, and there is one.
+        skipped: what no tier looked at, and why.
+        plan: digest of the plan against which it was made.
+        seed: what random choices began with; the same one makes the same choices.
+        began_at, ended_at: when both sides were looked at, in UTC.
+        looked_at: how much was looked at: "full" or "sample".
+        mismatches: file or folder with everything that is wrong; None if nothing is, or nobody asked for a list.
+        digest: SHA-256 of all of the above as JSON; None before the report is sealed.
     """
 
     passed: bool
     tiers: tuple[TierResult, ...]
+    skipped: tuple[str, ...] = ()
     seconds: float = 0.0
+    plan: str | None = None
+    seed: int | None = None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    looked_at: str | None = None
+    mismatches: str | None = None
+    digest: str | None = None
 
     @classmethod
     def of(cls, *tiers: TierResult, seconds: float) -> ValidationReport:
         """The report on these tiers."""
         return cls(passed=bool(tiers) and all(tier.passed for tier in tiers), tiers=tiers, seconds=seconds)
+
+    def sealed(self, **known: Any) -> ValidationReport:
+        """The same report with what else is known, and a digest over all of it."""
+        report = self.model_copy(update={**known, "digest": None})
+        return report.model_copy(update={"digest": report.compute_digest()})
+
+    def compute_digest(self) -> str:
+        """SHA-256 of the report as JSON with sorted keys, but for its digest; who reads a report can check it so."""
+        document = self.model_dump(mode="json", exclude={"digest"})
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def tier(self, name: str) -> TierResult:
         """The result of one tier; KeyError if it was not asked for."""

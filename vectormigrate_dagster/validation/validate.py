@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vectormigrate_dagster.databases import Database, Source
 from vectormigrate_dagster.model import Split
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
+from vectormigrate_dagster.model.digests import DigestSet
 from vectormigrate_dagster.transfer.mapper import Mapper
 from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.validation.check import Check
+from vectormigrate_dagster.validation.conclude import conclude
 from vectormigrate_dagster.validation.context import NO_EXCEPTIONS, Context, Exceptions
 from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.ids import IdCheck
+from vectormigrate_dagster.validation.listing import Sink, ignore
+from vectormigrate_dagster.validation.mismatches import Mismatch, note_different
+from vectormigrate_dagster.validation.outcome import Outcome
+from vectormigrate_dagster.validation.picture import MOST_RECORDS as PICTURED
 from vectormigrate_dagster.validation.records import RecordCheck
 from vectormigrate_dagster.validation.report import TierResult, ValidationReport
 from vectormigrate_dagster.validation.sample import READ_ALL_BELOW, draw, draw_split
 from vectormigrate_dagster.validation.search import SearchCheck, SearchSettings
+from vectormigrate_dagster.validation.whole import compare_split
 
 
 def validate_sample(
@@ -73,17 +80,35 @@ def validate_full(
     exceptions: Exceptions = NO_EXCEPTIONS,
     search: SearchSettings | None = None,
     throttle: Throttle | None = None,
+    sink: Sink = ignore,
 ) -> ValidationReport:
-    """Compare counts, all ids both ways, all records, and answers to searches; see `validate_sample`."""
+    """Compare counts, all ids both ways, all records, and answers to searches; see `validate_sample`.
+
+    Args:
+        sink: takes everything that is wrong, of which the report names the first.
+    """
     started = time.monotonic()
     context = _context(source, target, mapper, splits, tolerance, exceptions, throttle)
-    ids, records = IdCheck(context), RecordCheck(context)
-    searched = None
-    if search is not None:
-        searched = SearchCheck(context, search, draw(context, search.queries, seed=seed).parts)
-    _read_all(context, ids, records, *([searched] if searched is not None else []))
-    tiers = [check_count(context), *(check.result() for check in (ids, records, searched) if check is not None)]
-    return ValidationReport.of(*tiers, seconds=time.monotonic() - started)
+    different = DigestSet()
+
+    def note(found: Iterable[Mismatch]) -> None:
+        found = list(found)
+        note_different(different, found)
+        sink(found)
+
+    outcome = Outcome.sum(compare_split(context, split, sink=note) for split in splits)
+    tiers = conclude(context, outcome, sink=sink, different=lambda: different)
+    searched = search_whole(context, search, seed=seed)
+    return ValidationReport.of(*tiers, *searched, seconds=time.monotonic() - started)
+
+
+def search_whole(context: Context, search: SearchSettings | None, *, seed: int) -> tuple[TierResult, ...]:
+    """The search tier, for which the source is read once; nothing if `search` is None."""
+    if search is None:
+        return ()
+    searched = SearchCheck(context, search, draw(context, max(search.queries, PICTURED), seed=seed).parts)
+    _read_all(context, searched)
+    return (searched.result(),)
 
 
 def validate_split(

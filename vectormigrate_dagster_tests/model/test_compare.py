@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from vectormigrate_dagster.model import Batch, Dense, Element, IdColumn, IdKind, Multi, Packed, Sparse, VectorColumn
 from vectormigrate_dagster.model.compare import EXACT, Tolerance, compare, same_value
+from vectormigrate_dagster.model.payloads import EncodedPayloads, PayloadForm
 from vectormigrate_dagster_tests.memory import make_batch
 from vectormigrate_dagster_tests.model.strategies import JSON_VALUES, batches
 
@@ -224,3 +226,26 @@ def test_small_changes_of_ragged_and_packed_vectors_are_found() -> None:
 def test_a_long_value_is_cut_for_people() -> None:
     (difference,) = compare(one(payload={"a": "x" * 1000}), one(payload={"a": "y"})).differences
     assert len(difference.expected) == 201
+
+
+def test_payloads_in_the_same_octets_are_not_decoded() -> None:
+    decoded: list[bytes] = []
+
+    def decode(octets: bytes) -> dict[str, Any]:
+        decoded.append(octets)
+        payload: dict[str, Any] = json.loads(octets)
+        return payload
+
+    form = PayloadForm("JSON", decode)
+    texts = [b'{"a": 1, "b": 2}', b'{"a": 2}', b'{"a": 3}']
+    changed = [b'{"b": 2, "a": 1}', b'{"a": 2}', b'{"a": 3.0}']
+    one, two = (
+        Batch(IdColumn.of(IdKind.U64, range(3)), payloads=EncodedPayloads(form, octets)) for octets in (texts, changed)
+    )
+    assert compare(one, one).equal
+    assert not decoded
+    (difference,) = compare(one, two).differences
+    assert (difference.id, difference.where, difference.actual) == ("2", "field 'a'", "3.0")
+    assert texts[1] not in decoded
+    plain = replace(two, payloads=[json.loads(octets) for octets in changed])
+    assert [found.id for found in compare(one, plain).differences] == ["2"]

@@ -11,6 +11,7 @@ import numpy as np
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.model import Dense, IdKind, Metric, tile
 from vectormigrate_dagster.validation import (
+    Searched,
     SearchSettings,
     ValidationReport,
     validate_full,
@@ -22,7 +23,14 @@ from vectormigrate_dagster_tests.memory import (
     make_batch,
 )
 
-SEARCH = SearchSettings(vector="", metric=Metric.COSINE, source_vector="", k=5, queries=40)
+
+def searching(metric: Metric = Metric.COSINE, **settings: Any) -> SearchSettings:
+    """Search by the only vector."""
+    searched = (Searched(vector="", metric=metric, source_vector=""),)
+    return SearchSettings(**{"vectors": searched, "k": 5, "queries": 40, **settings})
+
+
+SEARCH = searching()
 SPLITS = tile(IdKind.U64, [80, 150])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from vectormigrate_dagster.validation import (
 from vectormigrate_dagster.validation import sample as sampling
 from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.count import check_count
-from vectormigrate_dagster.validation.search import Truth
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 from vectormigrate_dagster.validation.validate import _read_all
 from vectormigrate_dagster_tests.memory import (
@@ -173,26 +171,6 @@ def test_ties_may_be_broken_in_any_way() -> None:
 
     target.search = backwards  # type: ignore[method-assign]
     assert full(source, target).passed
-
-
-def test_a_near_miss_is_no_tie() -> None:
-    angles = np.array([0.0, 0.01, 0.02, 0.03])
-    column = Dense(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
-    ids = IdColumn.of(IdKind.U64, range(4))
-    for answer, overlap in (([0, 1], 1.0), ([0, 2], 0.5), ([2, 3], 0.0), ([0, 0], 0.5), ([0, 99], 0.5)):
-        truth = Truth(column.values[:1], Metric.COSINE, 2, [IdColumn.of(IdKind.U64, answer)])
-        truth.add(ids, column)
-        assert truth.overlaps().tolist() == [overlap]
-        assert truth.short() == (1 if answer == [0, 0] else 0)
-
-
-def test_answers_that_mix_id_kinds_come_as_text_and_count() -> None:
-    column = Dense(np.eye(4, dtype=np.float32))
-    named = uuid.UUID(int=7)
-    truth = Truth(np.array([[1, 0.9, 0, 0]], np.float32), Metric.DOT, 2, [IdColumn.of(IdKind.TEXT, ["5", str(named)])])
-    truth.add(IdColumn.of(IdKind.U64, [5, 6]), column.take([0, 2]))
-    truth.add(IdColumn.of(IdKind.UUID, [named]), column.take([1]))
-    assert truth.overlaps().tolist() == [1.0]
 
 
 def test_h17_scopes_are_kept_apart() -> None:
