@@ -33,7 +33,6 @@ _ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _LOOPBACK = {"127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104  (names of this machine, nothing is bound)
 _CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _CRON_PART = re.compile(r"(?:\*|(?P<first>\d{1,2})(?:-(?P<last>\d{1,2}))?)(?:/(?P<step>[1-9]\d?))?")
-_AUTO_BATCH_RECORDS = 1000
 _AUTO_WORKERS = 4
 """More than this on one server rarely pays, and Dagster's SQLite storage is written by all of them."""
 
@@ -169,7 +168,11 @@ class MappingConfig(_Strict):
 
 
 class TransferConfig(_Strict):
-    """`transfer:` of a migration file."""
+    """`transfer:` of a migration file.
+
+    Args:
+        defer_indexing: `auto` indexes a collection that this migration makes after its load, where the database can.
+    """
 
     on_conflict: Literal["fail", "skip", "overwrite"] = "fail"
     batch_size: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
@@ -179,18 +182,27 @@ class TransferConfig(_Strict):
     max_retries: Annotated[int, Field(ge=0, le=100)] = 5
     validate_every: Annotated[int, Field(ge=0)] = 10
     rate_limit: Annotated[float, Field(gt=0)] | None = None
+    defer_indexing: Literal["auto", "never"] = "auto"
 
     @property
-    def batch_records(self) -> int:
-        """Records per batch, with `auto` decided."""
-        return _AUTO_BATCH_RECORDS if self.batch_size == "auto" else self.batch_size
+    def batch_records(self) -> int | None:
+        """Most records per batch; None where only what is measured and the target decide."""
+        return None if self.batch_size == "auto" else self.batch_size
 
 
 class SearchConfig(_Strict):
-    """`validation.search:` of a migration file."""
+    """`validation.search:` of a migration file.
+
+    Args:
+        queries: records that are drawn as queries; 0 leaves searching out.
+        queries_file: queries of the user's instead, see `validation.search.query_file`.
+        filter: payload field that queries are filtered by in a second round; "auto" finds one, null leaves that out.
+    """
 
     queries: Annotated[int, Field(ge=0)] = 100
-    k: Annotated[int, Field(ge=1)] = 10
+    queries_file: Path | None = None
+    filter: Annotated[str, Field(min_length=1)] | None = "auto"
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
     min_overlap: Annotated[float, Field(ge=0, le=1)] = 0.95
 
 
@@ -219,10 +231,24 @@ class JournalConfig(_Strict):
 
 
 class ScheduleConfig(_Strict):
-    """`schedule:` of a migration file."""
+    """`schedule:` of a migration file.
+
+    Args:
+        generation: the one that action `rollback` may take back, so that it never meets what is moved later.
+    """
 
     cron: str | None = None
-    action: Literal["missing", "verify"] = "missing"
+    action: Literal["missing", "verify", "rollback"] = "missing"
+    generation: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_generation(self) -> ScheduleConfig:
+        if (self.action == "rollback") != (self.generation is not None):
+            raise ValueError(
+                "action 'rollback' needs 'generation', the number of the one that may be taken back, and no other "
+                "action has one; 'vectormigrate plan' shows the number"
+            )
+        return self
 
     @field_validator("cron")
     @classmethod

@@ -13,17 +13,19 @@ from vectormigrate_dagster.config import Migration  # noqa: E402
 from vectormigrate_dagster.defs.assets import assets_of, broken_asset, checks_of  # noqa: E402
 from vectormigrate_dagster.defs.automation import continue_sensor, schedule_of  # noqa: E402
 from vectormigrate_dagster.defs.jobs import load_job, plan_job, validate_job  # noqa: E402
+from vectormigrate_dagster.defs.repairing import repair_job  # noqa: E402
+from vectormigrate_dagster.defs.rolling_back import rollback_job  # noqa: E402
 from vectormigrate_dagster.migration_file import load_folder, migrations_folder  # noqa: E402
 
 
 def definitions_of(migration: Migration) -> dg.Definitions:
     """Everything that one migration file becomes."""
-    load, validate = load_job(migration), validate_job(migration)
-    schedule = schedule_of(migration, load, validate)
+    load, validate, rollback = load_job(migration), validate_job(migration), rollback_job(migration)
+    schedule = schedule_of(migration, load, validate, rollback)
     return dg.Definitions(
         assets=assets_of(migration),
         asset_checks=checks_of(migration),
-        jobs=[load, plan_job(migration), validate],
+        jobs=[load, plan_job(migration), validate, repair_job(migration), rollback],
         sensors=[continue_sensor(migration, load)],
         schedules=[] if schedule is None else [schedule],
     )

@@ -11,10 +11,14 @@ from vectormigrate_dagster.cli.command import cli
 from vectormigrate_dagster.cli.look import export, lookup, recommend, status, validate
 from vectormigrate_dagster.cli.move import init, migrate, plan, stop, throttle
 from vectormigrate_dagster.cli.run import demo, ui
+from vectormigrate_dagster.cli.undo import repair, rollback
 
 __all__ = ["cli", "main"]
 
-for _verb in (init, plan, migrate, status, stop, throttle, validate, lookup, export, recommend, ui, demo):
+_VERBS = (init, plan, migrate, status, stop, throttle, validate, repair, rollback, lookup, export, recommend, ui, demo)
+"""In the order in which one uses them."""
+
+for _verb in _VERBS:
     cli.add_command(_verb)
 
 

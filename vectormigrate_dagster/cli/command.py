@@ -139,7 +139,8 @@ class _Face(click.Group):
         except click.ClickException as error:
             code = _fail(error, _line(error.format_message()), error.format_message(), 2, arguments)
         except VectorMigrateError as error:
-            code = _fail(error, _line(str(error)), str(error), error.exit_code, arguments)
+            message = "; ".join([str(error), *_notes(error)])
+            code = _fail(error, _line(message), message, error.exit_code, arguments)
         except click.Abort as error:
             code = _fail(error, "interrupted", "interrupted", INTERRUPTED, arguments)
         except Exception as error:
@@ -152,6 +153,16 @@ class _Face(click.Group):
 
 def _line(message: str) -> str:
     return f"error: {message}"
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was noted on an error and on those that it was raised from, which may come back to itself."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is known for known in chain):
+        chain.append(cause)
+        cause = cause.__cause__
+    return [note for each in chain for note in getattr(each, "__notes__", ())]
 
 
 def _fail(error: Exception, shown: str, message: str, code: int, arguments: Sequence[str]) -> int:
@@ -214,7 +225,7 @@ def _stdout_is_stderr() -> Iterator[None]:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
         "Exit codes: 0 done and true; 1 what was asked about is not so; 2 usage or configuration; "
-        "3 a database could not be reached or refused; 130 interrupted. After 3 and 130 'migrate' goes on where it was."
+        "3 a database could not be reached or refused; 130 interrupted. After 3 and 130 the same command goes on."
     ),
 )
 @click.version_option(package_name="vectormigrate-dagster")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "lookup", "recommend", "status", "validate"]
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
 _STATES = ("not_started", "planned", "in_progress", "completed", "failed", "stopped", "rolled_back")
 
 
@@ -56,20 +58,53 @@ def status(
 @verb
 @click.argument("id")
 @click.option("--sample-size", type=click.IntRange(1), metavar="N", help="Compare so many records.")
-@click.option("--full", is_flag=True, help="Compare every record.")
+@click.option("--full", is_flag=True, help="Compare every record; goes on if it was interrupted.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="With --full: processes that compare at a time.")
+@click.option("--again", is_flag=True, help="With --full: begin anew instead of going on.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Draw another sample; the same number, the same one.")
+@click.option("--queries", type=_FILE, metavar="FILE", help="Search for these: .npy, .parquet or .jsonl.")
+@click.option(
+    "--report", type=_FILE, metavar="FILE", help="Write the result as a page, FILE.html, and its data beside it."
+)
 @json_option
-def validate(settings: Settings, *, id: str, sample_size: int | None, full: bool) -> int:
+def validate(
+    settings: Settings,
+    *,
+    id: str,
+    sample_size: int | None,
+    full: bool,
+    workers: int | None,
+    again: bool,
+    seed: int | None,
+    queries: Path | None,
+    report: Path | None,
+) -> int:
     """Compare target and source: count, ids, records, search."""
     from vectormigrate_dagster.cli.render import show_validation
     from vectormigrate_dagster.services.validate import validate as compare
 
     if full and sample_size is not None:
         raise click.UsageError("--full and --sample-size exclude each other")
+    if not full and (workers is not None or again):
+        raise click.UsageError("--workers and --again go with --full")
     context = settings.context()
     how = ["--full"] if full else [] if sample_size is None else [f"--sample-size={sample_size}"]
-    again = settings.command("validate", id, *how)
-    with interruptible(f"nothing is recorded; validate again with: {again}"):
-        result = answer(settings, lambda: compare(context, id, sample_size=sample_size, full=full), show_validation)
+    command = settings.command("validate", id, *how)
+    kept = "what was compared is recorded; go on with" if full else "nothing is recorded; validate again with"
+    work = partial(
+        compare,
+        context,
+        id,
+        sample_size=sample_size,
+        full=full,
+        workers=workers,
+        seed=seed,
+        again=again,
+        queries=queries,
+        report_file=report,
+    )
+    with interruptible(f"{kept}: {command}"):
+        result = answer(settings, work, show_validation)
     return 0 if result.passed else 1
 
 
@@ -90,14 +125,26 @@ def lookup(settings: Settings, *, id: str, record_id: str) -> int:
 @verb
 @click.argument("id")
 @click.option("--to", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write into.")
+@click.option("--for-import", is_flag=True, help="Mapped by the plan, as the target's own bulk import wants it.")
+@click.option("--create", is_flag=True, help="With --for-import: make the target's collection as planned.")
 @json_option
-def export(settings: Settings, *, id: str, to: Path) -> None:
+def export(settings: Settings, *, id: str, to: Path, for_import: bool, create: bool) -> int:
     """Write the source as Parquet, one folder per scope."""
-    from vectormigrate_dagster.cli.render import show_export
-    from vectormigrate_dagster.services.export import export as write
+    from vectormigrate_dagster.cli.render import show_export, show_import_files
 
-    context = settings.context()
-    answer(settings, lambda: write(context, id, to=to.absolute()), show_export)
+    if create and not for_import:
+        raise click.UsageError("--create needs --for-import")
+    context, folder = settings.context(), to.absolute()
+    if not for_import:
+        from vectormigrate_dagster.services.export import export as write
+
+        answer(settings, lambda: write(context, id, to=folder), show_export)
+        return 0
+    from vectormigrate_dagster.services.bulk_export import export_for_import
+
+    with interruptible(f"the files in {folder} are not whole; remove them and export again"):
+        written = answer(settings, lambda: export_for_import(context, id, to=folder, create=create), show_import_files)
+    return 1 if written.refused else 0
 
 
 @verb

@@ -99,6 +99,12 @@ def _numbers(status: Status, *, short: bool = False) -> str:
         parts.append(f"{status.rate_per_second:,.0f}/s")
     if status.eta_seconds:
         parts.append(f"{duration(status.eta_seconds)} left")
+    if (
+        status.indexing == "building"
+        and status.phase != "rollback"
+        and status.partitions.done == status.partitions.total
+    ):
+        parts.append("the target builds its index")
     if short:
         return "  ".join(parts)
     parts[0] += f" records ({progress.percentage:.2f} %)"

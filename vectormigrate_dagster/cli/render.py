@@ -18,10 +18,13 @@ if TYPE_CHECKING:
         DemoDocument,
         EndpointDocument,
         ExportDocument,
+        ImportFilesDocument,
         LookupDocument,
         MigrationList,
         PlanDocument,
         RecordPlace,
+        RepairDocument,
+        RollbackDocument,
         Status,
         ValidationDocument,
     )
@@ -31,10 +34,13 @@ __all__ = [
     "duration",
     "show_demo",
     "show_export",
+    "show_import_files",
     "show_list",
     "show_lookup",
     "show_plan",
     "show_recommendation",
+    "show_repair",
+    "show_rollback",
     "show_status",
     "show_validation",
     "status_table",
@@ -48,6 +54,12 @@ _STATUS_STYLE = {
     "stopped": "yellow",
     "rolled_back": "yellow",
 }
+_INDEXING = {
+    "deferred": "put off until the load ends; 'migrate' goes on, 'stop' ends it",
+    "building": "being built by the target",
+    "built": "built",
+}
+_OUTCOMES = ("repaired", "already right", "gone", "refused", "changed on both sides", "left alone", "still wrong")
 _GRADE_STYLE = {"exact": "green", "widened": "cyan", "lossy": "yellow", "refused": "red"}
 
 
@@ -93,6 +105,8 @@ def status_table(status: Status) -> Group:
     if status.started_at is not None and status.ended_at is not None:
         took = (status.ended_at - status.started_at).total_seconds()
         rows.append(("ended", f"{status.ended_at:%Y-%m-%d %H:%M:%S} UTC, after {duration(took)}"))
+    if status.indexing is not None:
+        rows.append(("index", _INDEXING[status.indexing]))
     if any(status.loss.model_dump().values()):
         rows.append(("schema", _grades(status.loss.model_dump())))
     if status.validation.passed is not None:
@@ -131,6 +145,8 @@ def show_plan(plan: PlanDocument) -> None:
         ("records", f"{plan.records:,} in {_some(plan.partitions, 'partition')}"),
         ("schema", _grades(plan.loss.model_dump())),
     ]
+    if plan.conflicts is not None:
+        rows.append(("conflicts", plan.conflicts))
     if plan.estimate.seconds is not None:
         rows.append(("estimate", f"about {duration(plan.estimate.seconds)}"))
     if plan.estimate.requests is not None:
@@ -152,6 +168,23 @@ def show_plan(plan: PlanDocument) -> None:
         out.print(_facts([(row.subject, f"{row.reason} [{row.code}]") for row in reasons], Text("why", style="bold")))
 
 
+def show_rollback(done: RollbackDocument) -> None:
+    """Print what a rollback did."""
+    made = "deleted, as it was empty" if done.dropped else "kept"
+    kept = f"kept, with {done.remaining:,} records in it" if done.remaining else made
+    rows = [
+        (
+            "generation",
+            f"{done.generation}, rolled back before: nothing to do" if done.already else f"{done.generation}",
+        ),
+        ("as before", f"{done.undone:,} records deleted or written back"),
+        ("left", f"{done.left:,} records that somebody has changed since" if done.left else "nothing"),
+        ("collection", f"'{done.target.collection}' {kept}"),
+        ("took", duration(done.seconds)),
+    ]
+    console().print(_facts(rows, Text(done.migration_id, style="bold")))
+
+
 def show_validation(result: ValidationDocument) -> None:
     """Print what each tier of a validation found."""
     out = console()
@@ -168,6 +201,28 @@ def show_validation(result: ValidationDocument) -> None:
         out.print(f"records that differ: {result.mismatches}", soft_wrap=True)
 
 
+def show_repair(result: RepairDocument) -> None:
+    """Print what became of the records that were listed."""
+    out = console()
+    right = "nothing is left" if result.listed else "nothing was listed"
+    verdict = Text(right, style="green") if result.passed else Text("NOT ALL REPAIRED", style="red")
+    rows = [("listed", f"{result.listed:,}")]
+    rows += [(name, f"{count:,}") for name in _OUTCOMES if (count := getattr(result, name.replace(" ", "_")))]
+    passes = f"{result.generations} pass{'' if result.generations == 1 else 'es'}"
+    title = Text.assemble((result.migration_id, "bold"), "  ", verdict, f"  {passes}, {duration(result.seconds)}")
+    out.print(_facts(rows, title))
+    if result.left:
+        out.print()
+        table = _table("record", "scope", "outcome", "why")
+        for one in result.left:
+            table.add_row(one.id, one.scope or "-", one.outcome.replace("_", " "), one.reason)
+        out.print(table)
+    if not result.progress:
+        out.print("the last pass repaired nothing, so no other was tried")
+    if result.mismatches is not None:
+        out.print(f"records that are left: {result.mismatches}", soft_wrap=True)
+
+
 def show_lookup(result: LookupDocument) -> None:
     """Print a record as both sides hold it."""
     out = console()
@@ -177,7 +232,7 @@ def show_lookup(result: LookupDocument) -> None:
         out.print(f"partition {result.partition}")
 
 
-def show_export(result: ExportDocument) -> None:
+def show_export(result: ExportDocument | ImportFilesDocument) -> None:
     """Print what was written where."""
     out = console()
     table = _table("scope", ("records", "right"), ("files", "right"), "folder")
@@ -188,6 +243,18 @@ def show_export(result: ExportDocument) -> None:
         f"{result.records:,} records, {result.bytes / 2**20:,.1f} MiB in {duration(result.seconds)}, in {result.to}",
         soft_wrap=True,
     )
+
+
+def show_import_files(result: ImportFilesDocument) -> None:
+    """Print what was written where, and what is to be done with it."""
+    show_export(result)
+    out = console()
+    if result.refused:
+        out.print(
+            f"{result.refused:,} records have no place in the target; {result.refused_file} says why", soft_wrap=True
+        )
+    for number, step in enumerate(result.steps, 1):
+        out.print(f"{number}. {step}", soft_wrap=True)
 
 
 def show_recommendation(result: SchemaRecommendation) -> None:
@@ -263,8 +330,10 @@ def _partitions(total: int, done: int, running: int, failed: int) -> str:
 
 def _validation(status: Status) -> str:
     found = status.validation
-    verdict = "passed" if found.passed else "FAILED"
     at = "" if found.at is None else f", {found.at:%Y-%m-%d %H:%M:%S} UTC"
+    if found.tier == "repair":
+        return f"none since the repair of {found.checked or 0:,} listed records, {found.mismatched or 0:,} left{at}"
+    verdict = "passed" if found.passed else "FAILED"
     return f"{verdict} ({found.tier}): {found.checked or 0:,} checked, {found.mismatched or 0:,} wrong{at}"
 
 

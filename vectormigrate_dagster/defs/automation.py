@@ -11,7 +11,9 @@ from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import Lease
+from vectormigrate_dagster.defs.planning import is_rolled_back
 from vectormigrate_dagster.defs.state import PartitionState
+from vectormigrate_dagster.defs.whole_validation import current_round
 from vectormigrate_dagster.mapping.plan import Plan
 
 _QUEUED = 4
@@ -58,18 +60,15 @@ def continue_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDef
 
 
 def schedule_of(
-    migration: Migration, load: dg.JobDefinition, validate: dg.JobDefinition
+    migration: Migration, load: dg.JobDefinition, validate: dg.JobDefinition, rollback: dg.JobDefinition
 ) -> dg.ScheduleDefinition | None:
-    """The migration file's schedule: load missing partitions, or verify; None if it has none."""
+    """The migration file's schedule: load missing partitions, verify, or roll back; None if it has none."""
     if migration.schedule.cron is None:
         return None
     if migration.schedule.action == "verify":
-        return dg.ScheduleDefinition(
-            name=f"{names.job_name(migration.id)}_verify",
-            job=validate,
-            cron_schedule=migration.schedule.cron,
-            description="Validates every record.",
-        )
+        return _verify_schedule(migration, validate, migration.schedule.cron)
+    if migration.schedule.action == "rollback":
+        return _rollback_schedule(migration, rollback, migration.schedule.cron)
 
     @dg.schedule(
         name=f"{names.job_name(migration.id)}_missing",
@@ -93,8 +92,65 @@ def schedule_of(
     return missing
 
 
+def _verify_schedule(migration: Migration, job: dg.JobDefinition, cron: str) -> dg.ScheduleDefinition:
+    """Validate every record, a run for each partition."""
+
+    @dg.schedule(
+        name=f"{names.job_name(migration.id)}_verify",
+        job=job,
+        cron_schedule=cron,
+        description="Validates every record, partition by partition.",
+    )
+    def verify(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        report_dead_runs(context.instance, migration.id)
+        log = MigrationLog(context.instance, migration.id)
+        plan = log.plan()
+        log.refresh()
+        if plan is None:
+            return dg.SkipReason(f"migration '{migration.id}' has no plan")
+        if log.rollback(plan) is not None:
+            return dg.SkipReason(f"generation {plan.generation} was rolled back")
+        current_round(log, plan, again=True)
+        tick = context.scheduled_execution_time.isoformat()
+        return [dg.RunRequest(run_key=f"{tick}:{key}", partition_key=key) for key in plan.keys]
+
+    return verify
+
+
+def _rollback_schedule(migration: Migration, job: dg.JobDefinition, cron: str) -> dg.ScheduleDefinition:
+    """Roll back the one generation that the file names, so that what is moved later is safe from it."""
+    generation = migration.schedule.generation
+
+    @dg.schedule(
+        name=job.name,
+        job=job,
+        cron_schedule=cron,
+        description=f"Takes back every partition of generation {generation} that is not taken back; no other one.",
+    )
+    def take_back(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        report_dead_runs(context.instance, migration.id)
+        log = MigrationLog(context.instance, migration.id)
+        plan = log.plan()
+        log.refresh()
+        if plan is None or plan.generation != generation:
+            found = "there is no plan" if plan is None else f"the plan is generation {plan.generation}"
+            return dg.SkipReason(f"schedule.generation is {generation}, {found}; nothing is taken back")
+        if is_rolled_back(log, plan):
+            return dg.SkipReason(f"generation {generation} was rolled back")
+        wanted = log.not_taken_back(plan) or plan.keys[-1:]
+        free = [key for key in wanted if not Lease(log.instance, migration.id, key).is_held()]
+        if not free:
+            return dg.SkipReason("every partition that is not taken back is being worked on")
+        tick = context.scheduled_execution_time.isoformat()
+        return [dg.RunRequest(run_key=f"{tick}:{key}", partition_key=key) for key in free]
+
+    return take_back
+
+
 def open_partitions(log: MigrationLog, plan: Plan) -> dict[str, PartitionState | None]:
-    """Partitions that are not done and that nobody works on, with their state."""
+    """Partitions that are not done and that nobody works on, with their state; none once a rollback has begun."""
+    if log.rollback(plan) is not None:
+        return {}
     states = log.partitions(plan)
     waiting: dict[str, PartitionState | None] = {}
     for planned in plan.splits:

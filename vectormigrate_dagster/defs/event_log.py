@@ -25,12 +25,18 @@ from vectormigrate_dagster.defs.state import (
     CONTINUE,
     CONTROL,
     VALIDATION,
+    VALIDATION_ROUND,
     Continue,
     Control,
     PartitionState,
+    PartitionValidation,
     PlanSummary,
+    RollbackState,
     TargetState,
+    ValidationRound,
     ValidationState,
+    partition_validation_key,
+    rollback_key,
     target_key,
 )
 from vectormigrate_dagster.errors import PlanOutdated, StorageFailed
@@ -101,6 +107,16 @@ class MigrationLog:
         state = self._get(target_key(plan.generation), TargetState)
         return state if state is not None and state.plan == plan.digest else None
 
+    def rollback(self, plan: Plan | PlanSummary) -> RollbackState | None:
+        """How far the rollback of what was written under `plan` is; None if none has begun."""
+        state = self._get(rollback_key(plan.generation), RollbackState)
+        return state if state is not None and state.plan == plan.digest and state.state != "abandoned" else None
+
+    def not_taken_back(self, plan: Plan | PlanSummary) -> list[str]:
+        """The partitions that a rollback has not been through."""
+        states = self.partitions(plan)
+        return [key for key in plan.keys if key not in states or states[key].state != "rolled_back"]
+
     def control(self) -> Control:
         """What people ask of running work."""
         return self._get(CONTROL, Control) or Control()
@@ -109,6 +125,24 @@ class MigrationLog:
         """The newest validation under `plan`."""
         state = self._get(VALIDATION, ValidationState)
         return state if state is not None and state.plan == plan.digest else None
+
+    def validation_round(self, plan: Plan | PlanSummary) -> ValidationRound | None:
+        """The newest full validation under `plan`, concluded or not."""
+        state = self._get(VALIDATION_ROUND, ValidationRound)
+        return state if state is not None and state.plan == plan.digest else None
+
+    def validated(self, plan: Plan | PlanSummary, name: str) -> dict[str, PartitionValidation]:
+        """What the full validation `name` found in the partitions that it has been through.
+
+        A partition on which work went on after that counts as not validated.
+        """
+        found = {}
+        for key in plan.keys:
+            state, moved = self._get(partition_validation_key(key), PartitionValidation), self.partition(plan, key)
+            fresh = state is not None and (moved is None or moved.at < state.at)
+            if state is not None and fresh and (state.plan, state.round) == (plan.digest, name):
+                found[key] = state
+        return found
 
     def continues(self, plan: Plan | PlanSummary) -> bool:
         """Whether `plan` is to be followed by its load without anybody asking again, and nobody said stop since."""

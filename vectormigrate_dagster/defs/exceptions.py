@@ -8,7 +8,7 @@ import numpy as np
 
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.refusals import read_refusals, refusals_path
-from vectormigrate_dagster.defs.target import ownership_of
+from vectormigrate_dagster.defs.target import overwritten, ownership_of
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import IdColumn
 from vectormigrate_dagster.model.vectors import Mask
@@ -35,10 +35,19 @@ def exceptions_of(log: MigrationLog, plan: Plan, keys: Iterable[str] | None = No
     return Exceptions(
         refused=sum(state.refused for state in states),
         vanished=sum(state.vanished for state in states),
-        pre_existing=max(0, target.records_before - skipped),
+        pre_existing=max(0, target.records_before - skipped - overwritten(log)),
         refused_ids=frozenset((r.scope, r.id) for key in chosen for r in read_refusals(refusals_path(log, key))),
         ours=None if target.state == "created" else lambda ids, scope: _any_wrote(ownership, ids, scope),
     )
+
+
+def pre_existing(log: MigrationLog, plan: Plan) -> int:
+    """How many records of somebody else stood in the target and are under no id of ours, over the whole plan."""
+    target = log.target(plan)
+    if target is None or target.records_before == 0:
+        return 0
+    skipped = sum(state.skipped for state in log.partitions(plan).values())
+    return max(0, target.records_before - skipped - overwritten(log))
 
 
 def _any_wrote(logs: list[OwnershipLog], ids: IdColumn, scope: str | None) -> Mask:

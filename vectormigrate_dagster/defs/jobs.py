@@ -11,10 +11,10 @@ from vectormigrate_dagster.defs.ops import (
     load_batches,
     make_plan,
     map_schema,
-    validate_all,
     validate_samples,
 )
 from vectormigrate_dagster.defs.resources import resources_of
+from vectormigrate_dagster.defs.validation_runs import validate_all
 
 
 @dg.graph(description="Move one split: find its range, check the mapping, load it, read a sample back.")
@@ -42,7 +42,7 @@ def splits_of(migration: Migration) -> dg.DynamicPartitionsDefinition:
 
 def load_job(migration: Migration) -> dg.JobDefinition:
     """The job that moves one partition; its name is the migration's."""
-    return _job(
+    return job_of(
         move_split,
         migration,
         name=names.job_name(migration.id),
@@ -54,7 +54,7 @@ def load_job(migration: Migration) -> dg.JobDefinition:
 
 def plan_job(migration: Migration) -> dg.JobDefinition:
     """The job that plans a migration."""
-    return _job(
+    return job_of(
         plan_graph,
         migration,
         name=names.plan_job_name(migration.id),
@@ -64,17 +64,18 @@ def plan_job(migration: Migration) -> dg.JobDefinition:
 
 
 def validate_job(migration: Migration) -> dg.JobDefinition:
-    """The job that validates a migration, every record by default."""
-    return _job(
+    """The job that validates a partition, every record of it; without a partition key it validates all of them."""
+    return job_of(
         validate_graph,
         migration,
         name=names.validate_job_name(migration.id),
         phase="validate",
-        description=f"Validate {title(migration)}: counts, ids, every record, search.",
+        description=f"Validate every record of a partition of {title(migration)}; the last adds counts and searches.",
+        partitions_def=splits_of(migration),
     )
 
 
-def _job(
+def job_of(
     graph: dg.GraphDefinition,
     migration: Migration,
     *,

@@ -20,6 +20,9 @@ from vectormigrate_dagster.errors import LeaseHeld
 MIGRATE = "migrate"
 """Held while a `migrate` command is at work, so that status knows it between two partitions."""
 
+ROLLBACK = "rollback"
+"""Held while a `rollback` command is at work, for the same reason."""
+
 _PROBE_SECONDS = 1.0
 """Whoever takes a lease waits this long, so that a probe of `is_held` never looks like a holder."""
 

@@ -29,6 +29,8 @@ __all__ = [
     "partitions_name",
     "plan_asset",
     "plan_job_name",
+    "repair_job_name",
+    "rollback_job_name",
     "state_asset",
     "validate_job_name",
 ]
@@ -42,6 +44,16 @@ def plan_job_name(migration_id: str) -> str:
 def validate_job_name(migration_id: str) -> str:
     """The job that validates a migration in full."""
     return f"{job_name(migration_id)}_validate"
+
+
+def repair_job_name(migration_id: str) -> str:
+    """The job that repairs what the last validation of a migration listed."""
+    return f"{job_name(migration_id)}_repair"
+
+
+def rollback_job_name(migration_id: str) -> str:
+    """The job that takes a migration back, partition by partition."""
+    return f"{job_name(migration_id)}_rollback"
 
 
 def partitions_name(migration_id: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.bulk import after_partition, put_back_if_it_fails
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import partition_check, partition_materialization, publish
 from vectormigrate_dagster.defs.exceptions import exceptions_of
@@ -17,9 +18,8 @@ from vectormigrate_dagster.defs.planning import plan_migration, summary, tables
 from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import CONTINUE, Continue
-from vectormigrate_dagster.defs.target import ownership_of, prepare_target
-from vectormigrate_dagster.defs.throttling import throttle_of
-from vectormigrate_dagster.defs.validating import validate_migration
+from vectormigrate_dagster.defs.target import ownership_of, prepare_target, sent_of
+from vectormigrate_dagster.defs.throttling import found_of, throttle_of
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
 from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
 from vectormigrate_dagster.mapping.records import RecordMapper
@@ -28,7 +28,7 @@ from vectormigrate_dagster.transfer.pipeline import Settings, transfer_split
 from vectormigrate_dagster.validation import validate_split
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 
-_MANIFEST = dg.DagsterType(
+MANIFEST = dg.DagsterType(
     name="Manifest",
     type_check_fn=lambda _, value: isinstance(value, dict),
     description="A partition's key and the plan's digest; records and vectors never pass between ops.",
@@ -66,15 +66,9 @@ class PlanConfig(dg.Config):
     adopt: bool = Field(default=False, description="keep what the generation before wrote into the target")
 
 
-class ValidateConfig(dg.Config):
-    """How much to validate."""
-
-    sample_size: int | None = Field(default=None, description="records to compare; empty: every record")
-
-
 @dg.op(
     description="Find the split of this partition and the checkpoint to go on from; take its lease.",
-    out=dg.Out(_MANIFEST),
+    out=dg.Out(MANIFEST),
 )
 def extract_id_range(
     context: dg.OpExecutionContext,
@@ -98,8 +92,8 @@ def extract_id_range(
 
 @dg.op(
     description="Check that the source still has the schema that the plan maps.",
-    ins={"id_range": dg.In(_MANIFEST)},
-    out=dg.Out(_MANIFEST),
+    ins={"id_range": dg.In(MANIFEST)},
+    out=dg.Out(MANIFEST),
 )
 def map_schema(
     context: dg.OpExecutionContext,
@@ -107,13 +101,14 @@ def map_schema(
     *,
     migration: dg.ResourceParam[Migration],
     source: DatabaseResource,
+    target: DatabaseResource,
     lease: WorkLease,
 ) -> Manifest:
     """Check that the source still has the schema that the plan maps."""
     with explained():
         work = PartitionWork(context, migration, lease, id_range)
         plan = work.plan
-        with Recorder(work.log, work.key, work.state()).outcome():
+        with put_back_if_it_fails(work.log, plan, target), Recorder(work.log, work.key, work.state()).outcome():
             require_planned(source, plan.source)
             throttle = throttle_of(work.log, migration.transfer)
             with source.open_source(sleep=throttle.interrupt.sleep) as opened:
@@ -130,8 +125,8 @@ def map_schema(
 
 @dg.op(
     description="Read, map and write the records of the partition, from its checkpoint to its end.",
-    ins={"mapped": dg.In(_MANIFEST)},
-    out=dg.Out(_MANIFEST),
+    ins={"mapped": dg.In(MANIFEST)},
+    out=dg.Out(MANIFEST),
 )
 def load_batches(
     context: dg.OpExecutionContext,
@@ -154,6 +149,7 @@ def load_batches(
         recorder = Recorder(work.log, work.key, work.state(), every=settings.checkpoint_seconds, throttle=throttle)
         sleep = throttle.interrupt.sleep
         with (
+            put_back_if_it_fails(work.log, plan, target),
             recorder.outcome(),
             source.open_source(sleep=sleep) as opened,
             target.open_target(sleep=sleep) as written,
@@ -169,8 +165,10 @@ def load_batches(
                 split=work.split,
                 after=recorder.state.after,
                 settings=Settings(batch_records=settings.batch_records),
+                found=found_of(plan.digest),
                 on_conflict=settings.on_conflict,
                 ownership=ownership_of(work.log, plan, work.key, whose),
+                sent=sent_of(work.log, work.key, whose),
                 throttle=throttle,
                 stop=recorder.should_stop,
                 verify_every=settings.validate_every,
@@ -188,7 +186,7 @@ def load_batches(
 
 @dg.op(
     description="Read a sample of the partition back from both sides, compare, and mark the partition as done.",
-    ins={"loaded": dg.In(_MANIFEST)},
+    ins={"loaded": dg.In(MANIFEST)},
 )
 def validate_samples(
     context: dg.OpExecutionContext,
@@ -207,6 +205,7 @@ def validate_samples(
         recorder = Recorder(work.log, work.key, work.state(), throttle=throttle)
         sleep = throttle.interrupt.sleep
         with (
+            put_back_if_it_fails(work.log, plan, target),
             recorder.outcome(),
             source.open_source(sleep=sleep) as opened,
             target.open_target(sleep=sleep) as written,
@@ -243,6 +242,7 @@ def validate_samples(
                 ),
             )
             recorder.write("done")
+        after_partition(work.log, plan, target, throttle)
 
 
 @dg.op(description="Look at both sides, map the schema, draw the splits and store the plan; write to neither side.")
@@ -271,33 +271,6 @@ def make_plan(
             MigrationLog(context.instance, migration.id).record(CONTINUE, Continue(plan=plan.digest))
         context.add_output_metadata(tables(plan))
         context.log.info(summary(plan))
-
-
-@dg.op(description="Compare source and target, tier by tier; fails if they differ.")
-def validate_all(
-    context: dg.OpExecutionContext,
-    config: ValidateConfig,
-    *,
-    migration: dg.ResourceParam[Migration],
-    source: DatabaseResource,
-    target: DatabaseResource,
-    lease: WorkLease,
-) -> None:
-    """Compare source and target, tier by tier."""
-    with explained():
-        lease.take(context.instance, migration.id)
-        report = validate_migration(
-            context.instance,
-            migration,
-            source.endpoint(),
-            target.endpoint(),
-            sample_size=config.sample_size,
-            full=config.sample_size is None,
-            publish=partial(publish, context),
-        )
-        context.add_output_metadata({tier.tier: tier.statement for tier in report.tiers})
-        if not report.passed:
-            raise ValidationFailed("; ".join(t.statement for t in report.tiers if not t.passed))
 
 
 def _schema_changes(found: CollectionSchema, planned: CollectionSchema) -> list[str]:

@@ -15,7 +15,7 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import Lease, held
-from vectormigrate_dagster.defs.state import TargetState, target_key
+from vectormigrate_dagster.defs.state import PlanSummary, TargetState, target_key
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated
 from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan
@@ -51,7 +51,7 @@ def plan_migration(
         source: where to read.
         target: where the plan is for.
         profile: look at a sample of the records or at all of them.
-        replan: start a new generation although there is a plan.
+        replan: start a new generation although there is a plan that was not rolled back.
         adopt: keep what an earlier generation wrote into the target.
 
     Raises:
@@ -63,14 +63,18 @@ def plan_migration(
     with held(Lease(instance, migration.id, "plan"), _WAIT_SECONDS), ExitStack() as leases:
         log.refresh()
         stored = log.plan()
-        if stored is not None and not replan:
+        anew = stored is None or is_rolled_back(log, stored)
+        if stored is not None and not anew:
+            require_not_rolled_back(log, stored)
+        if stored is not None and not anew and not replan:
             require_current(stored, migration)
             sync_keys(instance, migration.id, stored)
             return stored
         generation = _next_generation(instance, migration.id, stored, replan=replan)
         inherited = None
-        if stored is not None:
+        if stored is not None and not anew:
             _hold_all(log, stored, leases)
+            require_not_rolled_back(log, stored)  # one may have begun before we held them
             inherited = _inherited_target(log, stored, adopt=adopt)
         # Without a rate: a plan looks at a sample, and should not take minutes for it.
         throttle = replace(throttle_of(log, migration.transfer), rate=RateLimiter())
@@ -90,7 +94,8 @@ def plan_migration(
         plan.loss.check()
         if inherited is not None:
             log.record(target_key(generation), inherited.model_copy(update={"plan": plan.digest}))
-        log.record_plan(plan, description=summary(plan), metadata=tables(plan))
+        told = " ".join(filter(None, (summary(plan), conflicts(plan, migration))))
+        log.record_plan(plan, description=told, metadata=tables(plan))
         sync_keys(instance, migration.id, plan)
         return plan
 
@@ -106,6 +111,32 @@ def require_current(plan: Plan, migration: Migration) -> None:
             f"migration file '{migration.id}' was changed since its plan was made; undo the change, or start over "
             f"with 'vectormigrate plan {migration.id} --replan'"
         )
+
+
+def require_not_rolled_back(log: MigrationLog, plan: Plan | PlanSummary) -> None:
+    """Refuse to write by a plan whose records are being taken back, or were.
+
+    Raises:
+        PlanOutdated: they are.
+    """
+    state = log.rollback(plan)
+    if state is None:
+        return
+    if state.state == "begun":
+        raise PlanOutdated(
+            f"generation {plan.generation} of migration '{log.migration_id}' is being rolled back; finish that first "
+            f"with 'vectormigrate rollback {log.migration_id}'"
+        )
+    raise PlanOutdated(
+        f"generation {plan.generation} of migration '{log.migration_id}' was rolled back; begin anew with "
+        f"'vectormigrate plan {log.migration_id}'"
+    )
+
+
+def is_rolled_back(log: MigrationLog, plan: Plan | PlanSummary) -> bool:
+    """Whether everything that was written by a plan was taken back, so that the next plan begins anew."""
+    state = log.rollback(plan)
+    return state is not None and state.state == "finished"
 
 
 def sync_keys(instance: dg.DagsterInstance, migration_id: str, plan: Plan) -> None:
@@ -128,6 +159,19 @@ def summary(plan: Plan) -> str:
         f"Generation {plan.generation}: {plan.source_records:,} records of {plan.source} to {plan.target} "
         f"in {len(plan.splits)} partitions. Schema changes: {grades}."
     )
+
+
+def conflicts(plan: Plan, migration: Migration) -> str | None:
+    """What becomes of records that the target held when the plan was made; None if it held none."""
+    if not plan.target_records:
+        return None
+    held = f"The target holds {plan.target_records:,} records."
+    if migration.transfer.on_conflict == "overwrite":
+        return (
+            f"{held} Those under ids that are moved are overwritten; each is kept in the home before, and "
+            "'rollback' writes it back."
+        )
+    return f"{held} Those under ids that are moved are left alone, and what would have come there is skipped."
 
 
 def tables(plan: Plan) -> dict[str, Any]:
@@ -195,6 +239,6 @@ def _inherited_target(log: MigrationLog, stored: Plan, *, adopt: bool) -> Target
         written = sum(state.acknowledged for state in states.values())
         raise PlanOutdated(
             f"{written:,} records or more of generation {stored.generation} are in the target; add --adopt to keep "
-            "them under the new plan, or empty the target first"
+            f"them under the new plan, or take them back first with 'vectormigrate rollback {log.migration_id}'"
         )
     return log.target(stored)

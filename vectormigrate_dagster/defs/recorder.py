@@ -67,6 +67,11 @@ class Recorder:
             self._obey()
         return self._stop or stop_requested()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a state event."""
+        return self._written is None or time.monotonic() - self._written >= self._every
+
     def take(self, checkpoint: Checkpoint) -> None:
         """Note a checkpoint; write a state event if it is time for one."""
         if checkpoint.refused:
@@ -87,7 +92,7 @@ class Recorder:
                 "rate": checkpoint.acknowledged / seconds if seconds > 0 else 0.0,
             }
         )
-        if self._written is None or time.monotonic() - self._written >= self._every:
+        if self.is_due:
             self.write("loading")
 
     def reached_end(self) -> None:
@@ -107,7 +112,7 @@ class Recorder:
         )
         self._log.record(self._key, self.state)
         self._written = time.monotonic()
-        if phase == "loading":
+        if phase in ("loading", "rolling_back"):
             self._refusals.trim()
             self._vanished.trim()
             self._log.refresh()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vectormigrate_dagster.databases import Refusal
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.home import refusals_folder
+from vectormigrate_dagster.defs.home import migration_folder, refusals_folder
 from vectormigrate_dagster.errors import StorageFailed
 
 
@@ -21,6 +21,11 @@ def refusals_path(log: MigrationLog, key: str) -> Path:
 def vanished_path(log: MigrationLog, key: str) -> Path:
     """The list of what one partition's source listed and could not give; absent if there is nothing such."""
     return refusals_path(log, key).with_name(f"{key}-vanished.jsonl")
+
+
+def left_path(log: MigrationLog, name: str) -> Path:
+    """The list of what a rollback left in the target, of one partition or collection; absent if there is nothing."""
+    return migration_folder(log.instance, log.migration_id) / "left" / f"{name}.jsonl"
 
 
 def read_refusals(path: Path) -> Iterator[Refusal]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 CONTROL = "control"
 VALIDATION = "validation"
+VALIDATION_ROUND = "validation-round"
 CONTINUE = "continue"
 
-Phase = Literal["loading", "done", "failed", "lost", "stopped"]
+Indexing = Literal["deferred", "building", "built"]
+Phase = Literal["loading", "done", "failed", "lost", "stopped", "rolling_back", "rolled_back"]
 
 
 def now() -> datetime:
@@ -43,6 +45,9 @@ class PartitionState(_Document):
         refused, vanished: records not moved; listed in the migration's folder.
         seconds: time spent loading, over all runs.
         rate: records per second of this run.
+        undone: records that a rollback has taken back, or found to be as they were before.
+        left: records that it has left alone because somebody has changed them; listed in the migration's folder.
+        undone_after: how far it is.
         error, exit_code: why it failed.
     """
 
@@ -62,6 +67,9 @@ class PartitionState(_Document):
     vanished: int = 0
     seconds: float = 0.0
     rate: float = 0.0
+    undone: int = 0
+    left: int = 0
+    undone_after: str | None = None
     error: str | None = None
     exit_code: int | None = None
 
@@ -70,17 +78,45 @@ class TargetState(_Document):
     """Whose the target collection is.
 
     `creating` is written before the collection is made, so that a collection found after a crash in between
-    is known to be ours.
+    is known to be ours. That indexing is deferred is written before it is, too; see `defs.bulk`.
+
+    Args:
+        indexing: what is known of the target's indexes since a load began; None is as the database does it by itself.
+        restore: settings of indexing that a load has put off, to be put back.
     """
 
     plan: str
     state: Literal["creating", "created", "existing"]
     records_before: int = 0
+    indexing: Indexing | None = None
+    restore: dict[str, Any] | None = None
 
 
 def target_key(generation: int) -> str:
     """Under which key a generation's `TargetState` is kept."""
     return f"target-g{generation:04}"
+
+
+class RollbackState(_Document):
+    """How far the rollback of a generation is.
+
+    `begun` is written before anything is taken back, and ends all loading by that plan; `abandoned` takes it back
+    because a load had just begun.
+
+    Args:
+        dropped: the collection was deleted, because this migration had made it and nothing else was in it.
+        remaining: records in a collection of ours that kept it from being dropped; listed in the migration's folder.
+    """
+
+    plan: str
+    state: Literal["begun", "abandoned", "finished"]
+    dropped: bool = False
+    remaining: int = 0
+
+
+def rollback_key(generation: int) -> str:
+    """Under which key a generation's `RollbackState` is kept."""
+    return f"rollback-g{generation:04}"
 
 
 class PlanSummary(BaseModel):
@@ -110,13 +146,62 @@ class Control(_Document):
 
 
 class ValidationState(_Document):
-    """The newest validation of the whole migration."""
+    """The newest validation of the whole migration.
+
+    Args:
+        tier: how much was looked at: "full", "sample", or "repair", which is the records that a validation had listed.
+        mismatches: Parquet file, or folder of them, with every record that was found wrong; None if there is none.
+        seed: what the random choices of the validation began with.
+        digest: of the report, which says what was checked, when, and against which plan.
+    """
 
     plan: str
     passed: bool
     tier: str
     checked: int
     mismatched: int
+    mismatches: str | None = None
+    seed: int | None = None
+    digest: str | None = None
+
+
+class ValidationRound(_Document):
+    """A full validation that is done partition by partition.
+
+    It is concluded once every partition of its plan has been validated in it. Until then it is gone on with, if it is
+    not too old.
+
+    Args:
+        name: told from others of the same plan; part of the folder where it lists what is wrong.
+        at: when it began.
+        seed: what its random choices begin with.
+    """
+
+    plan: str
+    name: str
+    seed: int = 0
+    concluded_at: datetime | None = None
+
+
+class PartitionValidation(_Document):
+    """What a full validation found in one partition.
+
+    Args:
+        round: the `ValidationRound` that it belongs to.
+        outcome: an `Outcome` of the validation room, as JSON.
+        mismatches: Parquet file of what is wrong; None if nothing is.
+    """
+
+    plan: str
+    round: str
+    passed: bool
+    outcome: dict[str, Any]
+    mismatches: str | None = None
+
+
+def partition_validation_key(key: str) -> str:
+    """Under which key a partition's `PartitionValidation` is kept."""
+    return f"validated-{key}"
 
 
 class Continue(_Document):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Database
+from vectormigrate_dagster.defs.bulk import begin_load
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.home import migration_folder
 from vectormigrate_dagster.defs.lease import Lease, held
@@ -15,13 +17,14 @@ from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import CollectionSchema, IdColumn
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
+from vectormigrate_dagster.transfer.sent import SentLog, SentRanges
 
 _WAIT_SECONDS = 120.0
 """Creating a collection with indexes takes seconds on a server."""
 
 
 def prepare_target(log: MigrationLog, plan: Plan, migration: Migration, target: Database) -> TargetState:
-    """Create the target collection, or accept the one that is there.
+    """Create the target collection, or accept the one that is there, and make it ready for a load.
 
     Raises:
         TargetNotEmpty: it holds records, `on_conflict` is `fail`, and this is the generation's first run.
@@ -33,7 +36,7 @@ def prepare_target(log: MigrationLog, plan: Plan, migration: Migration, target: 
         if state is None or state.state == "creating":
             state = _settle(log, plan, migration, target, interrupted=state is not None)
             log.record(target_key(plan.generation), state)
-        return state
+        return begin_load(log, plan, target, state, defer=migration.transfer.defer_indexing == "auto")
 
 
 def _settle(log: MigrationLog, plan: Plan, migration: Migration, target: Database, *, interrupted: bool) -> TargetState:
@@ -51,7 +54,7 @@ def _settle(log: MigrationLog, plan: Plan, migration: Migration, target: Databas
     if records and migration.transfer.on_conflict == "fail":
         raise TargetNotEmpty(
             f"collection '{target.endpoint.collection}' in the target holds {records:,} records; "
-            "set transfer.on_conflict to skip, or name an empty collection"
+            "set transfer.on_conflict to skip or overwrite, or name an empty collection"
         )
     return TargetState(plan=plan.digest, state="existing", records_before=records)
 
@@ -60,10 +63,56 @@ def ownership_of(log: MigrationLog, plan: Plan, key: str, target: TargetState) -
     """The ownership log of a partition; None where the whole collection is ours."""
     if target.state == "created":
         return None
-    folder = migration_folder(log.instance, log.migration_id) / "ownership"
+    folder = _folder(log) / "ownership"
     of_this_generation = plan.splits[0].key.partition("-")[0]
     earlier = [path for path in folder.glob("g*-*") if path.name.partition("-")[0] < of_this_generation]
     return _InheritedLog(folder / key, [OwnershipLog(path) for path in sorted(earlier)])
+
+
+def sent_of(log: MigrationLog, key: str, target: TargetState) -> SentLog | None:
+    """What notes how far a partition may have come where the whole collection is ours; None where it is not."""
+    if target.state == "existing":
+        return None
+    return SentLog(_sent_folder(log) / f"{key}.jsonl")
+
+
+def sent_ranges(log: MigrationLog) -> SentRanges:
+    """How far all partitions may have come, those of earlier generations too."""
+    return SentRanges(sorted(_sent_folder(log).glob("g*.jsonl")))
+
+
+def ownership_folders(log: MigrationLog) -> list[Path]:
+    """The folder of every ownership log that counts, of all partitions and generations, the oldest first."""
+    return sorted((_folder(log) / "ownership").glob("g*-*"))
+
+
+def overwritten(log: MigrationLog) -> int:
+    """How many records that stood in the target before are kept in ownership logs; one log in memory at a time."""
+    folders = [folder for folder in ownership_folders(log) if any(folder.glob("*.before.parquet"))]
+    return sum(OwnershipLog(folder).overwritten for folder in folders)
+
+
+def retire(log: MigrationLog, plan: Plan, *, keep: bool) -> None:
+    """Put away what tells what was written, once that was taken back; a later generation begins without it.
+
+    Args:
+        keep: in a folder of its own, because there are before-images in it that were not written back.
+    """
+    put_away = _folder(log) / "undone" / f"g{plan.generation:04}"
+    for folder in (_folder(log) / "ownership", _sent_folder(log)):
+        if keep and folder.exists():
+            put_away.mkdir(parents=True, exist_ok=True)
+            folder.replace(put_away / folder.name)
+        elif folder.exists():
+            shutil.rmtree(folder)
+
+
+def _folder(log: MigrationLog) -> Path:
+    return migration_folder(log.instance, log.migration_id)
+
+
+def _sent_folder(log: MigrationLog) -> Path:
+    return _folder(log) / "sent"
 
 
 class _InheritedLog(OwnershipLog):

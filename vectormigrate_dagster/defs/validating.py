@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import dagster as dg
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.defs.bulk import before_validation
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import tier_check
 from vectormigrate_dagster.defs.exceptions import exceptions_of
-from vectormigrate_dagster.defs.state import VALIDATION, ValidationState
+from vectormigrate_dagster.defs.searching import given_queries, search_settings, unsearched
+from vectormigrate_dagster.defs.state import VALIDATION, now
 from vectormigrate_dagster.defs.throttling import throttle_of
+from vectormigrate_dagster.defs.whole_validation import state_of, validate_whole
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
-from vectormigrate_dagster.model import VectorKind
-from vectormigrate_dagster.model.vectors import Floats
 from vectormigrate_dagster.validation import (
     Context,
-    SearchSettings,
+    GivenQueries,
     TierResult,
     ValidationReport,
-    validate_full,
     validate_sample,
 )
 from vectormigrate_dagster.validation.count import check_count
@@ -41,7 +40,9 @@ def validate_migration(
     *,
     sample_size: int | None = None,
     full: bool = False,
-    queries: Floats | None = None,
+    queries: GivenQueries | None = None,
+    seed: int | None = None,
+    again: bool = False,
     publish: EventSink | None = None,
 ) -> ValidationReport:
     """Run every tier and record the outcome.
@@ -52,50 +53,101 @@ def validate_migration(
         source: one side.
         target: the other.
         sample_size: records to compare; None is the migration file's; ignored if `full`.
-        full: compare every record.
-        queries: float32 (q, d) to search for; None samples records.
-        publish: where check evaluations go; None reports them without a run.
+        full: compare every record, partition by partition.
+        queries: what to search for; None takes those of the file that the migration file names, or samples records.
+        seed: what random choices begin with; the same one makes the same choices. None is 0, or that of a full
+            validation that is gone on with.
+        again: do not go on with a full validation that was interrupted.
+        publish: where check evaluations go; None reports those of the whole without a run.
 
     Raises:
         PlanOutdated: there is no plan to validate against.
+        LeaseHeld: `full`, and a partition is being worked on.
         DatabaseError: a database could not be reached or refused us.
+        Stopped: it was asked to end.
     """
     log = MigrationLog(instance, migration.id)
-    plan = log.require_plan()
     log.refresh()
+    publish = publish or whole_only(instance)
+    if full:
+        return validate_whole(log, migration, source, target, publish=publish, queries=queries, seed=seed, again=again)
+    report = _sampled(log, migration, source, target, sample_size, queries, seed or 0)
+    for tier in report.tiers:
+        publish(tier_check(migration.id, tier))
+    log.record(VALIDATION, state_of(log.require_plan(), report))
+    return report
+
+
+def _sampled(  # noqa: PLR0917  # in the order of its caller's
+    log: MigrationLog,
+    migration: Migration,
+    source: Endpoint,
+    target: Endpoint,
+    sample_size: int | None,
+    queries: GivenQueries | None,
+    seed: int,
+) -> ValidationReport:
+    """Validate a sample."""
+    plan = log.require_plan()
+    queries = queries or given_queries(migration)
     mapper, splits = RecordMapper(plan.mapping), [planned.split for planned in plan.splits]
     throttle = throttle_of(log, migration.transfer)
     sleep = throttle.interrupt.sleep
+    began = now()
     with databases.open_source(source, sleep=sleep) as src, databases.open_target(target, sleep=sleep) as dst:
-        tolerance = tolerance_of(plan.mapping.target_schema, dst.capabilities, migration.validation.min_cosine)
-        exceptions, search = exceptions_of(log, plan), _search(plan, migration, queries)
-        check = (
-            validate_full if full else partial(validate_sample, size=sample_size or migration.validation.sample_size)
-        )
-        report = check(
+        before_validation(log, plan, dst, throttle)
+        sides = (src.probe(), dst.probe())
+        search = search_settings(plan, migration, sides, queries, seed=seed)
+        report = validate_sample(
             src,
             dst,
             mapper,
             splits,
-            tolerance=tolerance,
-            exceptions=exceptions,
+            size=sample_size or migration.validation.sample_size,
+            seed=seed,
+            tolerance=tolerance_of(plan.mapping.target_schema, dst.capabilities, migration.validation.min_cosine),
+            exceptions=exceptions_of(log, plan),
             search=search,
             throttle=throttle,
         )
-    for tier in report.tiers:
-        event = tier_check(migration.id, tier)
-        if publish is None:
+    return report.sealed(
+        skipped=() if search is not None else tuple(unsearched(plan, sides)),
+        plan=plan.digest,
+        seed=seed,
+        began_at=began,
+        ended_at=now(),
+        looked_at="sample",
+    )
+
+
+def whole_only(instance: dg.DagsterInstance) -> EventSink:
+    """Report checks of the whole without a run; Dagster keeps but one of a partition that no run has made."""
+
+    def report(event: dg.AssetCheckEvaluation) -> None:
+        if event.partition is None:
             instance.report_runless_asset_event(event)
-        else:
-            publish(event)
-    log.record(VALIDATION, _state(plan, report, full=full))
+
     return report
 
 
 def count_migration(
-    instance: dg.DagsterInstance, migration: Migration, source: Endpoint, target: Endpoint, plan: Plan
+    instance: dg.DagsterInstance,
+    migration: Migration,
+    source: Endpoint,
+    target: Endpoint,
+    plan: Plan,
+    *,
+    publish: EventSink | None = None,
 ) -> TierResult:
-    """Compare what both sides hold with what the partitions have accounted for, and record it as a check.
+    """Compare what both sides hold with what the partitions have accounted for; reads no record.
+
+    Args:
+        instance: Dagster's storage.
+        migration: the migration file.
+        source: one side.
+        target: the other.
+        plan: what the partitions are of.
+        publish: where the check evaluation goes; None reports it without a run.
 
     Raises:
         DatabaseError: a database could not be reached or refused us.
@@ -120,36 +172,5 @@ def count_migration(
         if context.source_records - repeated != accounted:
             statement = f"the source holds {context.source_records:,} records, {accounted:,} were accounted for"
             result = result.model_copy(update={"passed": False, "statement": f"{statement}; {result.statement}"})
-    instance.report_runless_asset_event(tier_check(migration.id, result))
+    (publish or whole_only(instance))(tier_check(migration.id, result))
     return result
-
-
-def _state(plan: Plan, report: ValidationReport, *, full: bool) -> ValidationState:
-    return ValidationState(
-        plan=plan.digest,
-        passed=report.passed,
-        tier="full" if full else "sample",
-        checked=report.tier("records").checked,
-        # A query whose answer is not perfect is no record that is wrong; whether search passed is in `passed`.
-        mismatched=sum(t.mismatched + t.missing + t.extra for t in report.tiers if t.tier != "search"),
-    )
-
-
-def _search(plan: Plan, migration: Migration, queries: Floats | None) -> SearchSettings | None:
-    """What to search: the first dense vector that both sides can be asked by; None if there is none."""
-    settings = migration.validation.search
-    if settings.queries == 0 and queries is None:
-        return None
-    for vector in plan.mapping.vectors:
-        made = plan.mapping.target_schema.vector(vector.target)
-        if vector.kind is VectorKind.DENSE and made.metric is not None:
-            return SearchSettings(
-                vector=vector.target,
-                source_vector=vector.source,
-                metric=made.metric,
-                k=settings.k,
-                queries=settings.queries,
-                given=queries,
-                min_overlap=settings.min_overlap,
-            )
-    return None

@@ -10,7 +10,7 @@ import dagster as dg
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.event_log import MigrationLog, log_of, report_dead
-from vectormigrate_dagster.defs.planning import require_current
+from vectormigrate_dagster.defs.planning import require_current, require_not_rolled_back
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import PartitionState, now
 from vectormigrate_dagster.errors import PlanOutdated, VectorMigrateError
@@ -32,14 +32,22 @@ class PartitionWork:
         migration: the migration file.
         lease: the run's leases.
         manifest: what the first op of the run made; None in that op itself.
+        undoing: take back what was written by the plan, whatever the migration file says by now.
 
     Raises:
-        PlanOutdated: there is no plan, it is not the one the run began with, or the key is not one of its own.
+        PlanOutdated: there is no plan, it is not the one the run began with, or the key is not one of its own; or what
+            was written by it is being taken back.
         LeaseHeld: another run has the partition.
     """
 
     def __init__(
-        self, context: dg.OpExecutionContext, migration: Migration, lease: WorkLease, manifest: Manifest | None = None
+        self,
+        context: dg.OpExecutionContext,
+        migration: Migration,
+        lease: WorkLease,
+        manifest: Manifest | None = None,
+        *,
+        undoing: bool = False,
     ) -> None:
         self.log = log_of(context.instance, migration.id)
         self.key = _partition_key(context, self.log) if manifest is None else str(manifest["key"])
@@ -48,7 +56,9 @@ class PartitionWork:
         lease.take(context.instance, migration.id, self.key)
         self.log.refresh()
         self.plan = self.log.require_plan()
-        require_current(self.plan, migration)
+        if not undoing:
+            require_not_rolled_back(self.log, self.plan)
+            require_current(self.plan, migration)
         self.split = _split(self.plan, self.key)
         if manifest is not None and manifest["plan"] != self.plan.digest:
             raise PlanOutdated(f"the plan was replaced by generation {self.plan.generation}; launch its partitions")
@@ -86,9 +96,21 @@ class PartitionWork:
             update={"run_id": self._run_id, "attempt": known.attempt + 1, "resumed_from": known.after}
         )
 
+    def undoing(self) -> PartitionState:
+        """The state to go on from with taking back, as this run's own."""
+        known = self.log.partition(self.plan, self.key)
+        if known is None:
+            return PartitionState(plan=self.plan.digest, state="rolling_back", run_id=self._run_id)
+        if known.run_id == self._run_id:
+            return known
+        if known.state in ("loading", "rolling_back"):
+            known = self._lost(known)
+        return known.model_copy(update={"run_id": self._run_id, "attempt": known.attempt + 1})
+
     def _lost(self, state: PartitionState) -> PartitionState:
-        """Note that the run that was loading the partition is dead: it would have to hold the lease that we hold."""
-        reason = f"the process that was loading partition '{self.key}' is gone"
+        """Note that the run that had the partition is dead: it would have to hold the lease that we hold."""
+        at_work = "rolling back" if state.state == "rolling_back" else "loading"
+        reason = f"the process that was {at_work} partition '{self.key}' is gone"
         report_dead(self.log.instance, state.run_id, reason)
         lost = state.model_copy(update={"state": "lost", "at": now(), "error": reason})
         self.log.record(self.key, lost)

@@ -123,13 +123,27 @@ def _validate(data: dict[str, Any], path: Path) -> tuple[Migration | None, Valid
     for side in ("source", "target"):
         endpoint = given.get(side)
         if isinstance(endpoint, dict) and isinstance(endpoint.get("path"), str):
-            location = path.absolute().parent / Path(os.path.expanduser(endpoint["path"]))  # noqa: PTH111  (never raises)
-            given[side] = {**endpoint, "path": os.path.normpath(location)}
+            given[side] = {**endpoint, "path": _absolute(endpoint["path"], path)}
+    _locate_queries(given, path)
     try:
         migration = Migration.model_validate_json(to_json({**given, "id": path.stem}), strict=True)
     except ValidationError as error:
         return None, error
     return migration, None
+
+
+def _locate_queries(given: dict[str, Any], path: Path) -> None:
+    """Make `validation.search.queries_file` absolute."""
+    validation = given.get("validation")
+    search = validation.get("search") if isinstance(validation, dict) else None
+    if isinstance(validation, dict) and isinstance(search, dict) and isinstance(search.get("queries_file"), str):
+        absolute = {"queries_file": _absolute(search["queries_file"], path)}
+        given["validation"] = {**validation, "search": {**search, **absolute}}
+
+
+def _absolute(text: str, path: Path) -> str:
+    """A path that is relative to the folder of the migration file."""
+    return os.path.normpath(path.absolute().parent / Path(os.path.expanduser(text)))  # noqa: PTH111  (never raises)
 
 
 def load_folder(folder: Path) -> tuple[list[Migration], list[BrokenMigration]]:

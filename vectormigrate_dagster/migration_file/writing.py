@@ -39,18 +39,19 @@ mapping:
   # scope_as: auto                  # native | field | collection
   # json_field: _source_json        # keeps, as JSON text, values that the target has no place for; null refuses them
 transfer:
-  # on_conflict: fail               # fail | skip: what to do when the target already holds records
-  # batch_size: auto
+  # on_conflict: fail               # fail | skip | overwrite (what stood there is kept for a rollback)
+  # batch_size: auto                # found by measurement; a number is the most that a batch holds
   # partition_records: auto         # total/400, between 100,000 and 5,000,000
   # checkpoint_seconds: 5
   # workers: auto                   # 1 on an embedded database
   # max_retries: 5
   # validate_every: 10              # batches
   # rate_limit: null                # records per second
+  # defer_indexing: auto            # auto | never: index a new target after it is loaded, where the database can
 validation:
   # sample_size: 1000
   # min_cosine: 0.9999
-  # search: {{queries: 100, k: 10, min_overlap: 0.95}}
+  # search: {{queries: 100, k: 10, min_overlap: 0.95, filter: auto, queries_file: null}}
 schedule:
   # cron: null                      # "0 3 * * *": every night at three, while Dagster's daemon runs
   # action: missing                 # missing: move what is not there yet | verify: validate

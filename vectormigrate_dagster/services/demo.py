@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from vectormigrate_dagster.model.vectors import Floats
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.migrate import Progress, migrate
 from vectormigrate_dagster.services.models import DemoDocument, DemoValidation
+from vectormigrate_dagster.validation import GivenQueries
+from vectormigrate_dagster.validation.search.query_file import read_queries
 
 DEMO = "demo"
 _BATCH = 500
@@ -102,17 +105,19 @@ def _schema(name: str) -> CollectionSchema:
 
 
 def _packages() -> pa.Table:
-    return _data("debian_packages.parquet")
+    with _data("debian_packages.parquet") as path:
+        return pq.read_table(path)
 
 
-def _queries() -> Floats:
-    """100 plain-language queries as vectors, float32 (100, 384)."""
-    return _matrix(_data("debian_packages_queries.parquet").column("embedding"))
+def _queries() -> GivenQueries:
+    """100 plain-language queries."""
+    with _data("debian_packages_queries.parquet") as path:
+        return read_queries(path)
 
 
-def _data(name: str) -> pa.Table:
-    with as_file(files("vectormigrate_dagster").joinpath("data", name)) as path:
-        return pq.read_table(Path(path))
+def _data(name: str) -> AbstractContextManager[Path]:
+    """A packaged file."""
+    return as_file(files("vectormigrate_dagster").joinpath("data", name))
 
 
 def _batches(table: pa.Table) -> Iterator[Batch]:

@@ -37,21 +37,18 @@ def export(context: Context, migration_id: str, *, to: Path) -> ExportDocument:
     """
     migration = context.migration(migration_id)
     source, _ = endpoints(migration)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigurationError(f"'{to}' is not an empty folder; name a new one")
     began = time.monotonic()
-    with databases.open_source(source) as opened:
+    with new_folder(to), databases.open_source(source) as opened:
         schema = opened.describe()
         wanted = None if migration.source.scopes == "all" else migration.source.scopes
         splits = opened.plan_splits(_FILE_RECORDS, wanted)
-        with _writing(to):
-            to.mkdir(parents=True, exist_ok=True)
-            (to / "schema.json").write_text(schema.model_dump_json(indent=2), encoding="utf-8")
-            by_scope = itertools.groupby(sorted(splits, key=lambda split: split.scope or ""), lambda split: split.scope)
-            scopes = tuple(
-                _export_scope(opened, scope, list(group), to / f"{number:04}-{_folder(scope)}")
-                for number, (scope, group) in enumerate(by_scope)
-            )
+        to.mkdir(parents=True, exist_ok=True)
+        (to / "schema.json").write_text(schema.model_dump_json(indent=2), encoding="utf-8")
+        by_scope = itertools.groupby(sorted(splits, key=lambda split: split.scope or ""), lambda split: split.scope)
+        scopes = tuple(
+            _export_scope(opened, scope, list(group), to / f"{number:04}-{_folder(scope)}")
+            for number, (scope, group) in enumerate(by_scope)
+        )
     return ExportDocument(
         migration_id=migration.id,
         to=str(to),
@@ -80,8 +77,15 @@ def _folder(scope: str | None) -> str:
 
 
 @contextmanager
-def _writing(to: Path) -> Iterator[None]:
-    """Turn what the disk says into an error of ours."""
+def new_folder(to: Path) -> Iterator[None]:
+    """Write into a folder that is not there yet, or empty; what the disk says becomes an error of ours.
+
+    Raises:
+        ConfigurationError: `to` is a file, or a folder with something in it.
+        StorageFailed: it cannot be written.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigurationError(f"'{to}' is not an empty folder; name a new one")
     try:
         yield
     except OSError as error:

@@ -6,16 +6,18 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 
 import dagster as dg
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.automation import open_partitions
+from vectormigrate_dagster.defs.bulk import finish_load, leave, noted
 from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease
-from vectormigrate_dagster.defs.planning import require_current, sync_keys
+from vectormigrate_dagster.defs.planning import require_current, require_not_rolled_back, sync_keys
 from vectormigrate_dagster.defs.signals import request_stop, stop_requested
 from vectormigrate_dagster.defs.state import PlanSummary, now
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -76,7 +78,7 @@ def migrate(
         else:
             ops = {"load_batches": overrides} if overrides else None
             work = _Work(instance, Order(home=context.home, migration=migration, ops=ops), processes)
-            with _at_work(instance, migration.id):
+            with _indexed_after(work), _at_work(instance, migration.id):
                 in_foreground(work.run, _reporting(work, log, migration, progress))
         log.refresh()
         return status_of(log, migration, log.summary())
@@ -97,7 +99,7 @@ class _Work:
         self._sleep = Interrupt(stop_requested).sleep
 
     def run(self) -> None:
-        """Load until every partition is done or has failed once.
+        """Load until every partition is done or has failed once, wait for the target's indexes, and count both sides.
 
         Raises:
             VectorMigrateError: what ended the work.
@@ -107,6 +109,7 @@ class _Work:
             if self._wait_for_others(plan):
                 break
         if not self._failed:
+            self._finish(plan)
             self._check_counts(plan)
         else:
             key, error = next(iter(self._failed.items()))
@@ -172,6 +175,7 @@ class _Work:
 
     def _open(self, plan: Plan) -> list[str]:
         self._log.refresh()
+        require_not_rolled_back(self._log, plan)
         return [key for key in open_partitions(self._log, plan) if key not in self._failed]
 
     def _load(self, crew: ThisProcess | WorkerPool, key: str) -> None:
@@ -184,6 +188,18 @@ class _Work:
         except ValidationFailed as error:
             # The records of other partitions may well be right.
             self._failed[key] = error
+
+    def _finish(self, plan: Plan) -> None:
+        """Wait until the target's indexes are built; everything is moved by then."""
+        throttle = throttle_of(self._log, self._migration.transfer)
+        with databases.open_target(self._target, sleep=throttle.interrupt.sleep) as target:
+            finish_load(self._log, plan, target, throttle)
+
+    def put_back(self) -> None:
+        """Put indexing of the target back if that is still to be done; does not wait for indexes."""
+        plan = self._log.summary()
+        if plan is not None:
+            leave(self._log, plan, partial(databases.open_target, self._target))
 
     def _check_counts(self, plan: Plan) -> None:
         """Compare what both sides hold with what was accounted for.
@@ -227,11 +243,27 @@ def _reporting(work: _Work, log: MigrationLog, migration: Migration, progress: P
 
 
 @contextlib.contextmanager
+def _indexed_after(work: _Work) -> Iterator[None]:
+    """Have indexing of the target put back however `work` ends.
+
+    Not before others see that this command is not at work any more: until then they leave it to us, from then on
+    whoever is still loading does it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with noted(error):
+            in_foreground(work.put_back)
+        raise
+    in_foreground(work.put_back)
+
+
+@contextlib.contextmanager
 def _at_work(instance: dg.DagsterInstance, migration_id: str) -> Iterator[None]:
     """Let `status` see that work goes on between two partitions. Several may migrate at once; one shows it."""
     lease = Lease(instance, migration_id, MIGRATE)
     with contextlib.suppress(LeaseHeld):
-        lease.acquire(timeout=0)
+        lease.acquire()
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import dagster as dg
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import plan_job
+from vectormigrate_dagster.defs.planning import conflicts, is_rolled_back
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.foreground import in_foreground
@@ -52,10 +53,11 @@ def plan(
 
 
 def ensure_plan(instance: dg.DagsterInstance, migration: Migration) -> Plan:
-    """The stored plan; made by a run of the plan job if there is none."""
+    """The stored plan; made by a run of the plan job if there is none, or it was rolled back."""
     log = MigrationLog(instance, migration.id)
     stored = log.plan()
-    if stored is None:
+    log.refresh()
+    if stored is None or is_rolled_back(log, stored):
         run_job(plan_job(migration), instance, migration.id)
         stored = log.require_plan()
     return stored
@@ -70,6 +72,7 @@ def _document(plan: Plan, migration: Migration) -> PlanDocument:
         target=endpoint_document(migration.target),
         records=plan.source_records,
         partitions=len(plan.splits),
+        conflicts=conflicts(plan, migration),
         mapping=plan.loss.rows,
         loss=LossCounts(**plan.loss.counts()),
         estimate=Estimate(seconds=plan.estimate.seconds, requests=plan.estimate.requests),

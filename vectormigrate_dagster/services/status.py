@@ -7,8 +7,8 @@ from typing import Literal
 
 from vectormigrate_dagster.config import EndpointConfig, Migration
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.lease import MIGRATE, Lease
-from vectormigrate_dagster.defs.state import PartitionState, PlanSummary, ValidationState, now
+from vectormigrate_dagster.defs.lease import MIGRATE, ROLLBACK, Lease
+from vectormigrate_dagster.defs.state import PartitionState, PlanSummary, RollbackState, ValidationState, now
 from vectormigrate_dagster.migration_file import load_folder
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.models import (
@@ -77,19 +77,21 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
     running = {
         key
         for key, state in states.items()
-        if state.state == "loading" and Lease(log.instance, log.migration_id, key).is_held()
+        if state.state in ("loading", "rolling_back") and Lease(log.instance, log.migration_id, key).is_held()
     }
-    validation = log.validation(plan)
-    at_work = bool(running) or Lease(log.instance, log.migration_id, MIGRATE).is_held()
-    word = _status(plan, states, at_work=at_work)
-    moved = sum(state.acknowledged for state in states.values())
+    validation, written = log.validation(plan), log.target(plan)
+    commands = (Lease(log.instance, log.migration_id, command) for command in (MIGRATE, ROLLBACK))
+    at_work = bool(running) or any(lease.is_held() for lease in commands)
+    rollback = log.rollback(plan)
+    word = _status(plan, states, rollback, at_work=at_work)
+    moved = sum(_in_target(state) for state in states.values())
     settled = sum(s.acknowledged + s.skipped + s.refused + s.vanished for s in states.values())
-    rate = sum(states[key].rate for key in running) or None
+    rate = sum(states[key].rate for key in running if states[key].state == "loading") or None
     left = max(0, plan.source_records - settled)
     return Status(
         migration_id=migration.id,
         status=word,
-        phase=_phase(word, validation),
+        phase="rollback" if rollback is not None else _phase(word, validation),
         # A plan's count is as old as the plan: a source that is written to may have more by now.
         progress=_progress(word, moved, settled, plan),
         batches_processed=sum(state.batches for state in states.values()),
@@ -108,6 +110,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
         vanished=sum(state.vanished for state in states.values()),
         source=source,
         target=target,
+        indexing=None if written is None else written.indexing,
         loss=LossCounts(**plan.changes),
         validation=_validation(validation),
         last_error=_last_error(states),
@@ -133,21 +136,33 @@ def _listed(log: MigrationLog, migration: Migration) -> ListedMigration:
     )
 
 
-def _status(plan: PlanSummary, states: dict[str, PartitionState], *, at_work: bool) -> MigrationStatus:
+def _status(
+    plan: PlanSummary, states: dict[str, PartitionState], rollback: RollbackState | None, *, at_work: bool
+) -> MigrationStatus:
+    if rollback is not None and rollback.state == "finished":
+        return "rolled_back"
     if at_work:
         return "in_progress"
+    failed = any(state.state in ("failed", "lost") for state in states.values())
+    if rollback is not None:
+        return "failed" if failed else "stopped"
     if not states:
         return "planned"
     if len(states) == len(plan.keys) and all(state.state == "done" for state in states.values()):
         return "completed"
-    if any(state.state in ("failed", "lost") for state in states.values()):
-        return "failed"
-    return "stopped"
+    return "failed" if failed else "stopped"
+
+
+def _in_target(state: PartitionState) -> int:
+    """Records of a partition that are in the target because of us."""
+    return 0 if state.state == "rolled_back" else max(0, state.acknowledged - state.undone)
 
 
 def _phase(word: MigrationStatus, validation: ValidationState | None) -> str:
     if word == "completed":
-        return "loaded" if validation is None else "validated"
+        if validation is None:
+            return "loaded"
+        return "repaired" if validation.tier == "repair" else "validated"
     return "load"
 
 

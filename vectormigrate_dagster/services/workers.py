@@ -1,4 +1,4 @@
-"""Processes that load partitions side by side: spawned, kept from one partition to the next, replaced when they die.
+"""Processes that work on partitions: spawned, kept from one partition to the next, replaced when they die.
 
 A worker takes orders from its pipe only. It ends after the calls that are under way when it is sent SIGTERM, and when
 the process that began it is gone.
@@ -16,13 +16,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import LifoQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import dagster as dg
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.home import open_home
-from vectormigrate_dagster.defs.jobs import load_job
+from vectormigrate_dagster.defs.jobs import load_job, validate_job
 from vectormigrate_dagster.defs.signals import graceful, request_stop
 from vectormigrate_dagster.errors import Stopped, VectorMigrateError, WorkerLost
 from vectormigrate_dagster.services.runs import run_job
@@ -45,13 +45,19 @@ class Order:
 
     Args:
         home: folder of Dagster's storage.
-        migration: whose partitions are loaded.
-        ops: configuration of the load job's ops.
+        migration: whose partitions are worked on.
+        job: what is done with them.
+        ops: configuration of the job's ops.
     """
 
     home: Path
     migration: Migration
+    job: Literal["load", "validate"] = "load"
     ops: Mapping[str, Any] | None = None
+
+    def make_job(self) -> dg.JobDefinition:
+        """The job whose partitions are run."""
+        return {"load": load_job, "validate": validate_job}[self.job](self.migration)
 
 
 class ThisProcess:
@@ -60,7 +66,7 @@ class ThisProcess:
     def __init__(self, order: Order, instance: dg.DagsterInstance) -> None:
         self._order = order
         self._instance = instance
-        self._job = load_job(order.migration)
+        self._job = order.make_job()
 
     def load(self, key: str) -> None:
         """Load a partition.
@@ -118,8 +124,8 @@ class WorkerPool:
                 raise error
             return
         raise WorkerLost(
-            f"{_LIVES} worker processes died while they loaded partition '{key}', the last one by {died}; "
-            "look for the cause (memory?), then run the migration again: it goes on at the last checkpoint"
+            f"{_LIVES} worker processes died at work on partition '{key}', the last one by {died}; "
+            "look for the cause (memory?), then run the same command again: it goes on with what is recorded"
         )
 
     def stop(self) -> None:
@@ -207,7 +213,7 @@ def _work(pipe: Connection, order: Order) -> None:
     # Runs are made in another thread: Dagster would turn a signal into a failed run.
     with graceful(), ThreadPoolExecutor(1, thread_name_prefix="load") as runs, open_home(order.home) as instance:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's whole group; our parent decides what it means
-        job = load_job(order.migration)
+        job = order.make_job()
         while True:
             try:
                 key = pipe.recv()

@@ -21,6 +21,7 @@ from vectormigrate_dagster.services.models import (
     Estimate,
     ExportDocument,
     ExportedScope,
+    ImportFilesDocument,
     ListedMigration,
     LookupDocument,
     LossCounts,
@@ -28,6 +29,8 @@ from vectormigrate_dagster.services.models import (
     PartitionCounts,
     PlanDocument,
     RecordPlace,
+    RepairDocument,
+    RollbackDocument,
     Status,
     TierResult,
     ValidationDocument,
@@ -87,6 +90,20 @@ VALIDATION = ValidationDocument(
     seconds=1.5,
     tiers=(TierResult(name="records", passed=True, checked=1000, mismatched=0, summary="0 of 1,000: at most 0.30 %"),),
 )
+ROLLED_BACK = RollbackDocument(
+    migration_id="m",
+    generation=2,
+    target=TARGET,
+    already=False,
+    undone=9000,
+    left=0,
+    dropped=True,
+    remaining=0,
+    seconds=1.5,
+)
+REPAIRED = RepairDocument(
+    migration_id="m", passed=True, at=AT, seconds=1.5, listed=3, repaired=2, gone=1, generations=1
+)
 LOOKUP = LookupDocument(
     migration_id="m",
     record_id="17",
@@ -105,6 +122,17 @@ EXPORT = ExportDocument(
     bytes=2**20,
     seconds=0.5,
     scopes=(ExportedScope(scope=None, folder="0000-records", files=1, records=5),),
+)
+IMPORT_FILES = ImportFilesDocument(
+    migration_id="m",
+    to="/out",
+    records=5,
+    refused=0,
+    refused_file=None,
+    bytes=2**20,
+    seconds=0.5,
+    scopes=(ExportedScope(scope=None, folder="_default", files=1, records=5),),
+    steps=("copy what is in /out/import", "prove it: vectormigrate validate m --full"),
 )
 DEMO = DemoDocument(
     migration_id="demo",
@@ -127,8 +155,11 @@ ANSWERS = {
     "control.stop": STATUS,
     "control.throttle": STATUS,
     "validate.validate": VALIDATION,
+    "repair.repair": REPAIRED,
+    "rollback.rollback": ROLLED_BACK,
     "lookup.lookup": LOOKUP,
     "export.export": EXPORT,
+    "bulk_export.export_for_import": IMPORT_FILES,
     "demo.demo": DEMO,
     "ui.ui": None,
 }
@@ -175,7 +206,10 @@ VERBS_WITH_JSON = [
     ("stop", "m"),
     ("throttle", "m", "--rate", "5"),
     ("validate", "m"),
+    ("repair", "m"),
+    ("rollback", "m", "--force"),
     ("lookup", "m", "17"),
     ("export", "m", "--to", "out"),
+    ("export", "m", "--to", "out", "--for-import"),
     ("demo",),
 ]

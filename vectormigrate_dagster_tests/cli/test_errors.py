@@ -16,7 +16,7 @@ from vectormigrate_dagster.errors import ConfigurationError, NotSo, PlanRefused,
 from vectormigrate_dagster.services.models import (
     DemoValidation,
 )
-from vectormigrate_dagster_tests.cli.support import DEMO, LOOKUP, STATUS, VALIDATION, Services, run
+from vectormigrate_dagster_tests.cli.support import DEMO, IMPORT_FILES, LOOKUP, STATUS, VALIDATION, Services, run
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,19 @@ def test_the_traceback_is_shown_on_request(services: Services) -> None:
     assert shown.endswith("error: not so\n")
 
 
+@pytest.mark.parametrize("error", [Unavailable("no route"), Stopped("stopped on request")])
+def test_what_was_noted_on_an_error_is_told(services: Services, error: Exception) -> None:
+    """Such as that indexing of the target is still put off, whatever else went wrong."""
+    error.add_note("and the index is put off")
+    services.answers["migrate.migrate"] = error
+
+    told = run("migrate", "m").stderr.splitlines()[-1]
+    assert told.startswith(f"error: {error}; ")
+    assert told.endswith("; and the index is put off")
+    document = json.loads(run("migrate", "m", "--json").stdout)
+    assert document["error"]["message"].endswith("; and the index is put off")
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "arguments", "code"),
     [
@@ -59,6 +72,12 @@ def test_the_traceback_is_shown_on_request(services: Services) -> None:
         ("migrate.migrate", STATUS.model_copy(update={"status": "planned"}), ("migrate", "m", "--dry-run"), 0),
         ("status.status", STATUS.model_copy(update={"status": "failed"}), ("status", "m"), 0),
         ("lookup.lookup", LOOKUP.model_copy(update={"source": LOOKUP.target}), ("lookup", "m", "17"), 1),
+        (
+            "bulk_export.export_for_import",
+            IMPORT_FILES.model_copy(update={"refused": 2, "refused_file": "/out/refused.jsonl"}),
+            ("export", "m", "--to", "out", "--for-import"),
+            1,
+        ),
         (
             "demo.demo",
             DEMO.model_copy(update={"validation": DemoValidation(passed=False, tiers={"ids": False})}),
@@ -82,7 +101,7 @@ def test_an_answer_that_is_not_so_has_its_exit_code(
         *(("nonsense",), ("plan",), ("plan", "m", "--nonsense"), ("plan", "m", "--adopt"), ("throttle", "m")),
         *(("throttle", "m", "--rate", "0"), ("throttle", "m", "--rate", "nan"), ("throttle", "m", "--rate", "x")),
         *(("validate", "m", "--full", "--sample-size", "5"), ("validate", "m", "--sample-size", "0")),
-        *(("status", "--watch"), ("export", "m"), ("ui", "--port", "0")),
+        *(("status", "--watch"), ("export", "m"), ("export", "m", "--to", "x", "--create"), ("ui", "--port", "0")),
         *(("migrate", "m", "--source-type", "qdrant"), ("--nonsense",), ()),
     ],
     ids=" ".join,
@@ -124,11 +143,12 @@ def test_what_interrupts_a_migration_says_how_to_go_on(services: Services, error
             ("plan", "m", "--replan", "--adopt"),
             "there is no new plan; plan again with: vectormigrate plan m --replan --adopt",
         ),
+        ("repair.repair", ("repair", "m"), "what was written is right; go on with: vectormigrate repair m"),
         ("validate.validate", ("validate", "m"), "nothing is recorded; validate again with: vectormigrate validate m"),
         (
             "validate.validate",
             ("validate", "m", "--full"),
-            "nothing is recorded; validate again with: vectormigrate validate m --full",
+            "what was compared is recorded; go on with: vectormigrate validate m --full",
         ),
     ],
 )

@@ -63,7 +63,7 @@ def test_the_status_document_has_the_shape_that_others_rely_on(services: Service
     assert list(document) == [
         *("migration_id", "status", "phase", "progress", "batches_processed", "started_at", "ended_at"),
         *("rate_per_second", "eta_seconds", "partitions", "skipped", "refused", "vanished"),
-        *("source", "target", "loss", "validation", "live", "last_error", "stale_seconds", "runs"),
+        *("source", "target", "indexing", "loss", "validation", "live", "last_error", "stale_seconds", "runs"),
     ]
 
 

@@ -49,6 +49,11 @@ def test_the_demo_is_wholly_inside_a_home_that_is_given(services: Services, tmp_
         (("throttle", "m", "--rate", "2.5"), "control.throttle", {"rate": 2.5}),
         (("throttle", "m", "--rate", "none"), "control.throttle", {"rate": None}),
         (("validate", "m", "--full"), "validate.validate", {"sample_size": None, "full": True}),
+        (
+            ("validate", "m", "--full", "--workers", "2", "--again", "--seed", "3"),
+            "validate.validate",
+            {"full": True, "workers": 2, "again": True, "seed": 3},
+        ),
         (("validate", "m", "--sample-size", "9"), "validate.validate", {"sample_size": 9, "full": False}),
         (("status", "--limit", "3", "--status", "failed"), "status.list_migrations", {"limit": 3, "status": "failed"}),
         (("ui", "--port", "4000"), "ui.ui", {"port": 4000}),

@@ -10,7 +10,8 @@ from vectormigrate_dagster.cli import progress as progress_module
 from vectormigrate_dagster.cli.progress import Progress, watch
 from vectormigrate_dagster.cli.render import duration
 from vectormigrate_dagster.services.models import Progress as Done
-from vectormigrate_dagster_tests.cli.support import COMPLETED, STATUS, VERBS_WITH_JSON, Services, run
+from vectormigrate_dagster.services.models import UnrepairedRecord
+from vectormigrate_dagster_tests.cli.support import COMPLETED, REPAIRED, STATUS, VERBS_WITH_JSON, Services, run
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -52,6 +53,20 @@ def test_plain_progress_is_lines_and_not_too_many(services: Services, capsys: py
         "m: 10 of 100 records (10.00 %), 1,234/s, 3 min 20 s left",
         "m: 30 of 100 records (30.00 %), 1,234/s, 3 min 20 s left",
         "m: 100 of 100 records (100.00 %)",
+    ]
+
+
+def test_progress_tells_what_is_waited_for_when_everything_is_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = STATUS.partitions.model_copy(update={"done": STATUS.partitions.total})
+    moved = STATUS.model_copy(
+        update={"progress": Done.of(100, 100), "rate_per_second": None, "eta_seconds": None, "indexing": "building"}
+    )
+    with Progress("m") as progress:
+        progress(moved)
+        progress(moved.model_copy(update={"partitions": counts}))
+    assert capsys.readouterr().err.splitlines() == [
+        "m: 100 of 100 records (100.00 %)",
+        "m: 100 of 100 records (100.00 %), the target builds its index",
     ]
 
 
@@ -99,3 +114,23 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch: pytest.Monke
 )
 def test_durations(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_a_repair_that_left_something_says_what_why_and_where(services: Services) -> None:
+    left = UnrepairedRecord(id="17", scope=None, outcome="left_alone", reason="not ours")
+    services.answers["repair.repair"] = REPAIRED.model_copy(
+        update={"passed": False, "listed": 4, "left_alone": 1, "progress": False, "left": (left,), "mismatches": "/l"}
+    )
+    result = run("repair", "m")
+    assert result.exit_code == 1
+    assert "m  NOT ALL REPAIRED  1 pass, 1.5 s" in result.stdout
+    assert [line.split() for line in result.stdout.splitlines() if line.startswith("17")] == [
+        ["17", "-", "left", "alone", "not", "ours"]
+    ]
+    assert "the last pass repaired nothing, so no other was tried\nrecords that are left: /l\n" in result.stdout
+
+
+def test_a_complete_repair_says_that_it_proves_nothing_else(services: Services) -> None:
+    result = run("repair", "m")
+    assert (result.exit_code, "m  nothing is left  1 pass" in result.stdout) == (0, True)
+    assert result.stderr == "the other records are as unproven as before: vectormigrate validate m --full\n"

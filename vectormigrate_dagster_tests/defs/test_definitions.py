@@ -39,6 +39,8 @@ def test_everything_of_a_migration(folder: Path) -> None:
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
         "shop_items_v2",
         "shop_items_v2_plan",
+        "shop_items_v2_repair",
+        "shop_items_v2_rollback",
         "shop_items_v2_validate",
     ]
     assert [sensor.name for sensor in repository.sensor_defs] == ["shop_items_v2_continue"]

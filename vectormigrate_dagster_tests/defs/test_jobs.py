@@ -22,6 +22,7 @@ from vectormigrate_dagster.defs.automation import continue_sensor, schedule_of
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job, plan_job, validate_job
 from vectormigrate_dagster.defs.lease import Lease, held
+from vectormigrate_dagster.defs.rolling_back import rollback_job
 from vectormigrate_dagster.defs.state import now
 from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated, TargetNotEmpty, ValidationFailed
 from vectormigrate_dagster.migration_file import load_migration
@@ -157,20 +158,6 @@ def test_a_collection_that_was_not_planned_is_refused(
         )
 
 
-@pytest.mark.parametrize("chosen", [["count"], ["count", "ids", "records", "search"], ["sample"]])
-def test_checks_can_be_executed_from_the_ui(
-    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, chosen: list[str]
-) -> None:
-    for split in planned.require_plan().splits:
-        load(instance, migration, split.key)
-    repository = definitions_of(migration).get_repository_def()
-    keys = {dg.AssetCheckKey(names.migration_asset(ID), name) for name in chosen}
-    job = repository.get_job("__ASSET_JOB").get_subset(asset_selection=set(), asset_check_selection=keys)
-    result = job.execute_in_process(instance=instance)
-    done = {(check.check_name, check.passed) for check in result.get_asset_check_evaluations()}
-    assert done == {(name, True) for name in chosen}
-
-
 def test_replanning_starts_a_generation_and_needs_adoption(
     instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, place: Workplace
 ) -> None:
@@ -189,26 +176,6 @@ def test_replanning_starts_a_generation_and_needs_adoption(
     for split in third.splits:
         load(instance, migration, split.key)
     assert differences(place.target, SMALL) == NOTHING
-
-
-def test_validating_the_whole_migration_catches_what_changed(
-    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog
-) -> None:
-    for split in planned.require_plan().splits:
-        load(instance, migration, split.key)
-    run_job(validate_job(migration), instance, ID)
-    planned.refresh()
-    passed = planned.validation(planned.require_plan())
-    assert passed is not None
-    assert (passed.passed, passed.tier, passed.checked) == (True, "full", len(SMALL))
-    with databases.open_target(migration.target.endpoint({})) as target:
-        target.delete(IdColumn.of(IdKind.I64, [7]))
-    with pytest.raises(ValidationFailed):
-        run_job(validate_job(migration), instance, ID)
-    planned.refresh()
-    failed = planned.validation(planned.require_plan())
-    assert failed is not None
-    assert not failed.passed
 
 
 def test_the_sensor_loads_after_a_plan_that_asks_for_it(instance: dg.DagsterInstance, migration: Migration) -> None:
@@ -232,7 +199,7 @@ def test_the_schedule_asks_for_what_is_missing(
     place.write(schedule={"cron": "0 3 * * *"}, transfer={"partition_records": 100, "batch_size": 40})
     migration = load_migration(place.migrations / f"{ID}.yaml")
     job = load_job(migration)
-    schedule = schedule_of(migration, job, validate_job(migration))
+    schedule = schedule_of(migration, job, validate_job(migration), rollback_job(migration))
     assert schedule is not None
     keys = [split.key for split in planned.require_plan().splits]
     load(instance, migration, keys[0])

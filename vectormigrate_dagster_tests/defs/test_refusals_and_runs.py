@@ -11,7 +11,7 @@ import pytest
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Refusal
-from vectormigrate_dagster.databases.base import Source
+from vectormigrate_dagster.databases.source import Source
 from vectormigrate_dagster.defs import dead_runs
 from vectormigrate_dagster.defs import recorder as recorder_module
 from vectormigrate_dagster.defs.dead_runs import report_dead_runs

@@ -10,12 +10,17 @@ import pytest
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.jobs import validate_job
+from vectormigrate_dagster.defs.whole_validation import current_round
 from vectormigrate_dagster.errors import ConfigurationError, PlanOutdated
 from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.models import ValidationDocument
+from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster.services.status import status
 from vectormigrate_dagster.services.validate import validate
+from vectormigrate_dagster.validation.mismatches import read_mismatches
 from vectormigrate_dagster_tests.conftest import SMALL
 from vectormigrate_dagster_tests.harness import COLLECTION, ID, Records, Workplace
 from vectormigrate_dagster_tests.services.conftest import context_of
@@ -77,8 +82,9 @@ def test_h18_a_record_for_a_record_fails_by_its_id(mine: tuple[Context, Endpoint
     rewrite(target, SMALL.vectors[6:7], Records.payload(7), number=1000)
     with databases.open_target(target) as database:
         database.delete(IdColumn.of(IdKind.I64, [7]))
-    assert "ids" in failed(validate(context, ID, full=True))
-    assert "count" not in failed(validate(context, ID, full=True))
+    wrong = failed(validate(context, ID, full=True))
+    assert "ids" in wrong
+    assert "count" not in wrong
 
 
 def test_h22_a_sample_sees_a_target_that_is_wrong_everywhere(mine: tuple[Context, Endpoint]) -> None:
@@ -100,3 +106,50 @@ def rewrite(target: Endpoint, vector: np.ndarray, payload: dict[str, object], nu
     assert target.collection == COLLECTION
     with databases.open_target(target) as database:
         database.upsert(Batch(IdColumn.of(IdKind.I64, [number]), None, {"embedding": Dense(vector)}, [payload]))
+
+
+def test_a_full_validation_goes_on_where_it_was_interrupted(finished: Workplace) -> None:
+    context = context_of(finished)
+    migration = context.migration(ID)
+    with context.instance() as instance:
+        log = MigrationLog(instance, ID)
+        plan = log.require_plan()
+        known = current_round(log, plan, again=True)
+        first, *others = plan.keys
+        run_job(validate_job(migration), instance, ID, partition=first)
+        before = {run.run_id for run in log.runs(100)}
+        document = validate(context, ID, full=True)
+        runs = [run for run in log.runs(100) if run.run_id not in before]
+        assert sorted(run.tags["dagster/partition"] for run in runs) == others
+        assert (document.passed, document.began_at, document.seed) == (True, known.at, 0)
+        assert document.plan == plan.digest
+        log.refresh()
+        state = log.validation(plan)
+        assert state is not None
+        assert state.digest == document.digest
+
+
+def test_a_seed_repeats_a_sample_and_another_draws_another(finished: Workplace) -> None:
+    context = context_of(finished)
+    first, again, other = (validate(context, ID, sample_size=20, seed=seed) for seed in (5, 5, 6))
+    assert [document.seed for document in (first, again, other)] == [5, 5, 6]
+    assert first.passed
+    assert other.passed
+
+
+def test_h22_everything_that_is_wrong_is_in_the_file(mine: tuple[Context, Endpoint]) -> None:
+    context, target = mine
+    with databases.open_target(target) as database:
+        database.delete(IdColumn.of(IdKind.I64, range(1, 51)))
+    document = validate(context, ID, full=True)
+    assert not document.passed
+    assert document.mismatches is not None
+    listed = list(read_mismatches(Path(document.mismatches)))
+    assert sorted(int(found.id) for found in listed) == list(range(1, 51))
+
+
+def test_options_of_a_full_validation_go_with_it_alone(finished: Workplace) -> None:
+    with pytest.raises(ConfigurationError, match="for a full validation"):
+        validate(context_of(finished), ID, again=True)
+    with pytest.raises(ConfigurationError, match="embedded"):
+        validate(context_of(finished), ID, full=True, workers=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -221,6 +222,10 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(slow: Workplace) -> Non
     assert sum(state.state == "lost" for state in states) == 1
     assert max(state.attempt for state in states) == 2
     assert any(state.resumed_from is not None for state in states)
+    validated = slow.call("validate", ID, "--full", "--workers", "2", "--json")
+    assert validated.returncode == 0, validated.stderr
+    checked = {tier["name"]: tier["checked"] for tier in json.loads(validated.stdout)["tiers"]}
+    assert checked["records"] == checked["ids"] == len(RECORDS)
 
 
 def test_a_signal_ends_all_workers_at_a_checkpoint(slow: Workplace) -> None:
