@@ -39,6 +39,7 @@ HAZARDS = {
     29: "the whole collection is held in memory",
     30: "a key shows in a log, event, run or output",
     31: "ids are made in a namespace that nobody can configure",
+    32: "searches are answered by an index that is not built",
 }
 
 
