@@ -1,12 +1,13 @@
 """What moving a record costs this process, where no database costs anything.
 
     python -m benchmarks.client                         # 20,000 records of 768 dimensions, medians of 3 runs
-    python -m benchmarks.client --json client.json
+    python -m benchmarks.client --databases qdrant,qdrant-mapped,qdrant:milvus-columns,milvus-columns:qdrant
 
 Records with five payload fields (a text, an integer, a float, a truth value, a list of texts) go from a collection into
-itself, through `scan`, the mapping that a plan would make, `upsert` and the pipeline between them. The server is a
-child process that answers with pages it has encoded before and acknowledges at once (`benchmarks.at_once`), and only
-the CPU time of this process counts (`getrusage`).
+itself, through `scan`, the mapping that a plan would make, `upsert` and the pipeline between them. "A-mapped" renames
+a field on the way, "A:B" goes from one database into another. The server is a child process that answers with pages it
+has encoded before and acknowledges at once (`benchmarks.at_once`), and only the CPU time of this process counts
+(`getrusage`).
 
 The shares are CPU time of the threads that do the work, taken in the same run; what a stage calls and has a row of its
 own is not counted twice. "rest" is what is left of the process' time: the pipeline and gRPC's own threads.
@@ -31,23 +32,31 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.at_once import COLLECTION
+from benchmarks.at_once.records import COLLECTION
+from benchmarks.stand_ins import collection
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.databases.endpoint import QdrantOptions
+from vectormigrate_dagster.databases.endpoint import OPTIONS
 from vectormigrate_dagster.databases.qdrant.database import Qdrant
 from vectormigrate_dagster.mapping.profiler import Profiler
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.mapping.schema import map_schema
-from vectormigrate_dagster.model import CollectionSchema, IdSchema, Metric, Split, VectorSchema
+from vectormigrate_dagster.model import (
+    Batch,
+    Split,
+)
 from vectormigrate_dagster.transfer.pipeline import transfer_split
 
 PROFILED = 1000
 """Records that the mapping is made from."""
+
+MAPPED, RENAMING = "-mapped", MappingConfig(rename={"title": "label"})
+"""End of a kind, and what it asks for: no payload passes as it is."""
 
 STAGES = ("receive", "decode", "payload decode", "map", "check", "payload encode", "encode", "send")
 
@@ -77,30 +86,32 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--databases", default="qdrant,milvus-columns,milvus-dynamic")
+    parser.add_argument(
+        "--databases", default="qdrant,qdrant-mapped,milvus-columns,milvus-dynamic,weaviate,pinecone,pinecone-rest"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     asked = parser.parse_args()
     measured = []
     for kind in asked.databases.split(","):
-        with server(kind, asked.records, asked.dim) as endpoint:
-            measured.append(measure(kind, endpoint, asked.records, asked.dim, asked.repeat))
+        with ExitStack() as servers:
+            ends = [servers.enter_context(server(each, asked.records, asked.dim)) for each in kind.split(":")]
+            sizes = {"records": asked.records, "dim": asked.dim, "repeat": asked.repeat}
+            measured.append(measure(kind, ends[0], ends[-1], **sizes))
     show(measured, asked)
     if asked.json is not None:
         figures = {"records": asked.records, "dim": asked.dim, "us_per_record": [vars(one) for one in measured]}
         asked.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def measure(kind: str, endpoint: Endpoint, records: int, dim: int, repeat: int) -> Measured:
+def measure(kind: str, origin: Endpoint, destination: Endpoint, *, records: int, dim: int, repeat: int) -> Measured:
     """Move the records `repeat` times after once for the server to encode its pages."""
     runs: list[tuple[float, float, Stages]] = []
-    with databases.open_source(endpoint) as source, databases.open_target(endpoint) as target:
+    across = origin is not destination
+    for endpoint in (origin, destination) if across else (origin,):
+        _create(endpoint, dim)
+    with databases.open_source(origin) as source, databases.open_target(destination) as target:
         source.probe()
         target.probe()
-        if endpoint.type == "qdrant":
-            vector = VectorSchema(name="embedding", dim=dim, metric=Metric.EUCLIDEAN)
-            target.create(
-                CollectionSchema(name=COLLECTION, ids=IdSchema(kinds=target.capabilities.id_kinds), vectors=(vector,))
-            )
         described = source.describe()
         split = Split(kind=described.ids.kinds[0])
         profiler = Profiler()
@@ -109,9 +120,10 @@ def measure(kind: str, endpoint: Endpoint, records: int, dim: int, repeat: int) 
             described,
             source.capabilities,
             target.capabilities,
-            MappingConfig(),
+            RENAMING if kind.endswith(MAPPED) else MappingConfig(),
             profiler.profile(),
             collection=COLLECTION,
+            existing=target.describe() if across else None,
         )
         mapper = RecordMapper(mapping)
         for number in range(repeat + 1):
@@ -132,6 +144,14 @@ def measure(kind: str, endpoint: Endpoint, records: int, dim: int, repeat: int) 
     return Measured(kind, total, system, medians, [run[0] for run in runs])
 
 
+def _create(endpoint: Endpoint, dim: int) -> None:
+    """Create the collection, unless it is the server's own."""
+    if endpoint.type != "milvus":
+        with databases.open_target(endpoint) as target:
+            target.probe()
+            target.create(collection(COLLECTION, target.capabilities, dim))
+
+
 def show(measured: list[Measured], asked: argparse.Namespace) -> None:
     """Print one table: a row per stage, a column per database."""
     table = Table("microseconds of CPU per record", *(one.name for one in measured))
@@ -147,15 +167,25 @@ def show(measured: list[Measured], asked: argparse.Namespace) -> None:
 @contextmanager
 def server(kind: str, records: int, dim: int) -> Iterator[Endpoint]:
     """A child process that serves the records."""
-    command = [sys.executable, "-m", "benchmarks.at_once", kind, "--records", str(records), "--dim", str(dim)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.at_once",
+        kind.removesuffix(MAPPED),
+        "--records",
+        str(records),
+        "--dim",
+        str(dim),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             if child.stdout is None:
                 raise SystemExit("the server has no output")
             addresses = json.loads(child.stdout.readline())
-            grpc_url = addresses.get("grpc_url")
-            options = {} if grpc_url is None else {"options": QdrantOptions(grpc_url=grpc_url)}
-            yield Endpoint(type=kind.split("-", maxsplit=1)[0], url=addresses["url"], collection=COLLECTION, **options)
+            type_, url = kind.split("-", maxsplit=1)[0], addresses.pop("url")
+            key = SecretStr(addresses.pop("api_key")) if "api_key" in addresses else None
+            options = OPTIONS[type_](**addresses)
+            yield Endpoint(type=type_, url=url, api_key=key, collection=COLLECTION, options=options)
         finally:
             child.terminate()
 
@@ -171,7 +201,7 @@ def stages(kind: str) -> Iterator[Stages]:
     spent: Stages = defaultdict(float)
     running = threading.local()
     with ExitStack() as stack:
-        for owner, name, stage in functions(kind):
+        for owner, name, stage in dict.fromkeys(each for end in kind.split(":") for each in functions(end)):
             timed = _timed(getattr(owner, name), stage, spent, running)
             stack.enter_context(mock.patch.object(owner, name, timed))
         yield spent
@@ -196,18 +226,64 @@ def _timed(function: Callable[..., Any], stage: str, spent: Stages, running: Any
 
 def functions(kind: str) -> list[tuple[Any, str, str]]:
     """Who does what: owner, name of a function, stage."""
-    if kind == "qdrant":
-        from vectormigrate_dagster.databases.qdrant import grpc, point_reading, point_writing  # noqa: PLC0415
+    if kind.startswith("qdrant"):
+        from vectormigrate_dagster.databases.qdrant import grpc, point_writing  # noqa: PLC0415
 
         database = [
             (grpc, "scroll", "receive"),
             (grpc, "points_of", "decode"),
-            (point_reading, "_payloads", "payload decode"),
             (grpc, "batch_of", "decode"),
+            (Batch, "decoded", "payload decode"),
             (point_writing, "rows_not_finite", "check"),
+            (point_writing, "are_usual", "check"),
             (point_writing, "_payloads", "payload encode"),
             (Qdrant, "upsert", "encode"),
             (grpc, "upsert", "send"),
+        ]
+    elif kind.startswith("pinecone"):
+        from vectormigrate_dagster.databases.pinecone import (  # noqa: PLC0415
+            api,
+            grpc_vectors,
+            reading,
+            vector_reading,
+            vector_writing,
+            vectors,
+        )
+        from vectormigrate_dagster.databases.pinecone import database as pinecone  # noqa: PLC0415
+
+        database = [
+            (reading.PineconeReader, "_page", "receive"),
+            (reading.PineconeReader, "_fetch", "receive"),
+            (grpc_vectors, "page_of", "decode"),
+            (grpc_vectors, "rows_in", "decode"),
+            (vector_reading, "struct_of", "payload decode"),
+            (vectors, "payload_of", "payload decode"),
+            (reading, "batch_of", "decode"),
+            (pinecone, "require_writable", "check"),
+            (vector_writing, "struct_octets", "payload encode"),
+            (api, "json_bytes", "payload encode"),
+            (pinecone, "outgoing", "encode"),
+            (pinecone.Pinecone, "_send", "send"),
+        ]
+    elif kind == "weaviate":
+        from vectormigrate_dagster.databases.weaviate import (  # noqa: PLC0415
+            connection,
+            object_reading,
+            object_writing,
+            writing,
+        )
+
+        database = [
+            (connection.WeaviateConnection, "_search", "receive"),
+            (connection, "found_in", "decode"),
+            (object_reading, "_object_of", "payload decode"),
+            (connection, "batch_of", "decode"),
+            (writing, "misfits", "check"),
+            (writing, "require_fit", "check"),
+            (object_writing, "_properties", "payload encode"),
+            (writing, "objects_of", "encode"),
+            (writing, "request_of", "encode"),
+            (writing.WeaviateWriting, "_put", "send"),
         ]
     else:
         from vectormigrate_dagster.databases.milvus import connection, messages, records, wire  # noqa: PLC0415

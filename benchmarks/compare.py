@@ -5,15 +5,15 @@
 
 Ways: `vectormigrate migrate`; the plain loop of the official client (`plain_loops`); `qdrant_client`'s own `migrate`;
 and the raw floor (`raw_floor`): frames that are read and thrown away, and frames written that were encoded before, no
-Python in between. vector-io (the package vdf-io) has a row that says why it is not run. Each way is a child process and
+Python in between. Below the table stands why vector-io (the package vdf-io) is not run. Each way is a child process and
 moves everything into a new collection, which is counted and dropped after; they take turns. "whole" is the process from
 start to end, "load" from first read to last write as `benchmarks.transfer` tells it. CPU is user and system time of the
 process and its children, start included, so few records make it look large; servers are other processes, and so is this
 one, which the stand-in for Qdrant lives in. Memory is the greatest resident size of one process of a way.
 
 "of the floor" is the floor's reading plus writing, one after the other, divided by the load: 0.87 is 1.15 times it.
-Servers are those of `benchmarks.transfer`; QDRANT_TARGET_URL (and QDRANT_TARGET_GRPC_URL) is where
-qdrant_client.migrate writes to, as it cannot rename a collection.
+Servers are those of `benchmarks.transfer`, also `--databases weaviate,pinecone`; QDRANT_TARGET_URL (and
+QDRANT_TARGET_GRPC_URL) is where qdrant_client.migrate writes to, as it cannot rename a collection.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.transfer import SERVERS, Sides, Transfer, address, make_empty, require_complete_and_drop
+from benchmarks.stand_ins import Sides
+from benchmarks.transfer import SERVERS, Transfer, address, filled, make_empty, require_complete_and_drop
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn
-from vectormigrate_dagster_tests.harness import ID, Records, Workplace, environment, fill
+from vectormigrate_dagster_tests.harness import ID, Records, Workplace, environment
 
-CONSOLE = Console(highlight=False)
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 COLUMNS = ("servers", "way", "whole s", "load s", "records/s", "CPU s a million", "MiB", "of the floor")
 FLOOR = "raw floor (read + write)"
 OURS = "vectormigrate"
@@ -90,16 +91,16 @@ def main() -> None:
     table = Table(*COLUMNS, title=f"{len(records):,} records of {records.dim} dimensions, medians of {asked.repeat}")
     for name in asked.databases.split(","):
         with tempfile.TemporaryDirectory() as folder, SERVERS[name](Path(folder)) as sides:
-            fill(sides.source, records, index=asked.index)
+            filled(sides.source, records, asked.index)
             try:
                 with ways_of(name, sides, Path(folder), {"workers": asked.workers}) as ways:
                     measure(ways, len(records), asked.repeat)
                     add_rows(table, ways, len(records))
-                    table.add_row(sides.servers, "vector-io", VECTOR_IO)
             finally:
                 for side in (sides.source, sides.target):
                     with databases.open_target(side) as left:
                         left.drop()
+    table.caption = f"vector-io is not run: {VECTOR_IO}"
     CONSOLE.print(table)
 
 
@@ -200,6 +201,7 @@ def ends_of(sides: Sides) -> list[str]:
 def add_rows(table: Table, ways: dict[str, Way], records: int) -> None:
     """One row per way, or why there is none."""
     floor = statistics.median(cost.load for cost in ways[FLOOR].costs)
+    table.add_section()
     for name, way in ways.items():
         if way.missing:
             table.add_row(way.sides.servers, name, way.missing)

@@ -13,7 +13,8 @@ partition is begun to the moment that the last one is done, with making the targ
 
 Milvus: the servers at MILVUS_URL and MILVUS_TARGET_URL (the same if only one is given), else one Milvus 2.3.5 that is
 started for the purpose. Qdrant: the server at QDRANT_URL (and QDRANT_GRPC_URL), else a stand-in in Python, and then
-the figures tell how fast clients are, and nothing about servers. `benchmarks/plain_loops.py` is the loop.
+the figures tell how fast clients are, and nothing about servers. Weaviate and Pinecone are stand-ins always, with
+records of their own (`stand_ins`): `--databases weaviate,pinecone`. `benchmarks/plain_loops.py` is the loop.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import stand_ins
+from benchmarks.stand_ins import Sides
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
@@ -51,21 +54,6 @@ CONSOLE = Console(highlight=False)
 SOURCE = f"benchmark_source_{os.getpid()}"
 TARGET = f"benchmark_target_{os.getpid()}"
 """Names that nobody uses on a server that was given."""
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Where records come from and go to.
-
-    Args:
-        servers: what they are, for people.
-        source: the collection that is read.
-        target: the collection that each run makes anew.
-    """
-
-    servers: str
-    source: Endpoint
-    target: Endpoint
 
 
 @dataclass(frozen=True)
@@ -101,13 +89,21 @@ def measure(
     folder: Path, sides: Sides, records: Records, transfer: Transfer, asked: argparse.Namespace
 ) -> dict[str, Measured]:
     """Move the records by each way in turn, and leave nothing behind."""
-    fill(sides.source, records, index=asked.index)
+    filled(sides.source, records, asked.index)
     try:
         return alternate(folder, sides, len(records), transfer, asked.repeat)
     finally:
         for side in (sides.source, sides.target):
             with databases.open_target(side) as left:
                 left.drop()
+
+
+def filled(source: Endpoint, records: Records, index: str) -> None:
+    """Make a source; `index` is that of Milvus' collections."""
+    if source.type in ("weaviate", "pinecone"):  # which hold no null and no list of mixed numbers
+        stand_ins.fill(source, records)
+    else:
+        fill(source, records, index=index)
 
 
 def alternate(folder: Path, sides: Sides, records: int, transfer: Transfer, repeat: int) -> dict[str, Measured]:
@@ -210,11 +206,16 @@ def qdrant(_: Path) -> Iterator[Sides]:
 
 def address(side: Endpoint) -> str:
     """An address as `plain_loops` takes it."""
-    grpc = side.options.grpc_url if isinstance(side.options, QdrantOptions) else None
+    grpc = getattr(side.options, "grpc_url", None)
     return str(side.url) if grpc is None else f"{side.url},{urlsplit(grpc).port}"
 
 
-SERVERS: dict[str, Callable[[Path], AbstractContextManager[Sides]]] = {"milvus": milvus, "qdrant": qdrant}
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[Sides]]] = {
+    "milvus": milvus,
+    "qdrant": qdrant,
+    "weaviate": stand_ins.weaviate,
+    "pinecone": stand_ins.pinecone,
+}
 
 
 if __name__ == "__main__":
