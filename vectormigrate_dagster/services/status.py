@@ -79,11 +79,12 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
         for key, state in states.items()
         if state.state in ("loading", "rolling_back") and Lease(log.instance, log.migration_id, key).is_held()
     }
-    validation, written = log.validation(plan), log.target(plan)
     commands = (Lease(log.instance, log.migration_id, command) for command in (MIGRATE, ROLLBACK))
     at_work = bool(running) or any(lease.is_held() for lease in commands)
     rollback = log.rollback(plan)
     word = _status(plan, states, rollback, at_work=at_work)
+    validation = None if rollback is not None else log.validation(plan)  # of what is not there any more
+    written = None if word == "rolled_back" else log.target(plan)
     moved = sum(_in_target(state) for state in states.values())
     settled = sum(s.acknowledged + s.skipped + s.refused + s.vanished for s in states.values())
     rate = sum(states[key].rate for key in running if states[key].state == "loading") or None

@@ -12,10 +12,11 @@ from vectormigrate_dagster.defs.signals import request_stop
 from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated, Stopped, Unavailable
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.migrate import migrate
-from vectormigrate_dagster.services.models import Status
+from vectormigrate_dagster.services.models import Status, ValidationSummary
 from vectormigrate_dagster.services.plan import plan
 from vectormigrate_dagster.services.rollback import rollback
 from vectormigrate_dagster.services.status import list_migrations, status
+from vectormigrate_dagster.services.validate import validate
 from vectormigrate_dagster.transfer.rollback import Rollback
 from vectormigrate_dagster_tests.collections_of_everything import read_everything
 from vectormigrate_dagster_tests.conftest import SMALL
@@ -34,12 +35,15 @@ def test_taken_back_and_moved_again(context: Context, place: Workplace) -> None:
     with pytest.raises(PlanOutdated, match="no plan"):
         rollback(context, ID)
     migrate(context, ID)
+    assert validate(context, ID).passed
+    assert status(context, ID).validation.passed
     seen: list[Status] = []
     done = rollback(context, ID, progress=seen.append)
     assert (done.already, done.undone, done.left, done.dropped, done.remaining) == (False, 300, 0, True, 0)
-    assert all(one.phase in ("rollback", "loaded") for one in seen)
+    assert all(one.phase in ("rollback", "validated") for one in seen)
     after = status(context, ID)
     assert (after.status, after.phase, after.progress.migrated_records) == ("rolled_back", "rollback", 0)
+    assert (after.validation, after.indexing) == (ValidationSummary(), None), "of what is not there any more"
     assert [one.migration_id for one in list_migrations(context, status="rolled_back").migrations] == [ID]
     again = rollback(context, ID)
     assert (again.already, again.undone, again.dropped) == (True, 300, True)
