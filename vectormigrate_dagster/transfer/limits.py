@@ -19,7 +19,24 @@ _GROWTH = 32
 """Successes after which a halved limit is back at its largest, at most."""
 
 
-class BatchSize:
+class _Bound:
+    """A largest value that may be changed while work runs, up to what it was made with."""
+
+    def __init__(self, largest: int) -> None:
+        self._most = self._largest = largest
+
+    @property
+    def largest(self) -> int:
+        """What it is bounded by now."""
+        return self._largest
+
+    @property
+    def most(self) -> int:
+        """What it was made with: the bound of `largest`, whatever that was set to since."""
+        return self._most
+
+
+class BatchSize(_Bound):
     """How many records one call holds: halved when the database cannot keep up, grown slowly after.
 
     Args:
@@ -28,7 +45,7 @@ class BatchSize:
     """
 
     def __init__(self, largest: int, *, smallest: int = 1) -> None:
-        self._most = self._largest = largest
+        super().__init__(largest)
         self._smallest = min(smallest, largest)
         self._size = largest
         self._lock = threading.Lock()
@@ -37,16 +54,6 @@ class BatchSize:
     def records(self) -> int:
         """Records of the next call."""
         return self._size
-
-    @property
-    def largest(self) -> int:
-        """What the next call may hold at most."""
-        return self._largest
-
-    @property
-    def most(self) -> int:
-        """What it was made with: the bound of `largest`, whatever that was set to since."""
-        return self._most
 
     def set_largest(self, largest: int) -> None:
         """Change how large it grows, up to `most`; if it has not been halved, it follows."""
@@ -73,7 +80,7 @@ class BatchSize:
             self._size = min(self._largest, self._size + max(1, self._largest // _GROWTH))
 
 
-class Concurrency:
+class Concurrency(_Bound):
     """How many calls are in flight at once: halved when the database cannot keep up, grown slowly after.
 
     Args:
@@ -81,7 +88,7 @@ class Concurrency:
     """
 
     def __init__(self, largest: int) -> None:
-        self._most = self._largest = largest
+        super().__init__(largest)
         self._limit = float(largest)
         self._in_flight = 0
         self._halvings = 0
@@ -91,16 +98,6 @@ class Concurrency:
     def limit(self) -> int:
         """Calls that may be in flight now; at least one."""
         return int(self._limit)
-
-    @property
-    def largest(self) -> int:
-        """Calls that may be in flight at most."""
-        return self._largest
-
-    @property
-    def most(self) -> int:
-        """What it was made with: the bound of `largest`, whatever that was set to since."""
-        return self._most
 
     def set_largest(self, largest: int) -> None:
         """Change how large it grows, up to `most`; if it has not been halved, it follows."""
