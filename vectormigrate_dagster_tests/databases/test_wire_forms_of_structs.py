@@ -363,7 +363,7 @@ def test_damaged_replies_end_in_an_error_or_say_what_the_client_reads(changes: A
     "value",
     [
         properties_pb2.Value(),
-        properties_pb2.Value(string_value="of old"),
+        properties_pb2.Value.FromString(b"\x12\x06of old"),  # `string_value`, which newer clients do not know
         properties_pb2.Value(int_value=-1),
         properties_pb2.Value(text_value=""),
         properties_pb2.Value(null_value=0),

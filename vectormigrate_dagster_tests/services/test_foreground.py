@@ -20,7 +20,7 @@ from vectormigrate_dagster.services.plan import plan
 from vectormigrate_dagster.services.status import status
 from vectormigrate_dagster.services.validate import validate
 from vectormigrate_dagster.transfer.throttle import Interrupt
-from vectormigrate_dagster.validation.records import RecordCheck
+from vectormigrate_dagster.validation import whole
 from vectormigrate_dagster_tests.harness import ID, Workplace, until
 from vectormigrate_dagster_tests.services.conftest import context_of
 
@@ -64,7 +64,7 @@ def test_planning_ends_with_a_signal(
 def test_validating_ends_with_a_signal(finished: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_of(finished)
     before = status(context, ID).validation
-    monkeypatch.setattr(RecordCheck, "add", interrupted(RecordCheck.add))
+    monkeypatch.setattr(whole, "compare", interrupted(whole.compare))
     with pytest.raises(Stopped):
-        validate(context, ID, full=True)
+        validate(context, ID, full=True, again=True)
     assert status(context, ID).validation == before
