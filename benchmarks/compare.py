@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,13 +33,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.child import run
 from benchmarks.stand_ins import Sides
 from benchmarks.transfer import SERVERS, Transfer, address, filled, make_empty, require_complete_and_drop
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import QdrantOptions
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn
-from vectormigrate_dagster_tests.harness import ID, Records, Workplace, environment
+from vectormigrate_dagster_tests.harness import ID, Records, Workplace
 
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 COLUMNS = ("servers", "way", "whole s", "load s", "records/s", "CPU s a million", "MiB", "of the floor")
@@ -180,17 +180,8 @@ def run_floor(sides: Sides) -> Cost:
 
 def timed(command: list[str]) -> tuple[Cost, str]:
     """Run a child process to its end: what it cost, with its own children, and what it printed."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complained:
-        process = subprocess.Popen(command, stdout=told, stderr=complained, text=True, env=environment())
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        whole = time.perf_counter() - began
-        texts = [file.read() for file in (told, complained) if file.seek(0) == 0]
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{''.join(texts)}")
-    text = texts[0]
-    return Cost(whole, whole, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024), text
+    used = run(command)
+    return Cost(used.seconds, used.seconds, used.cpu, used.memory), used.output
 
 
 def ends_of(sides: Sides) -> list[str]:

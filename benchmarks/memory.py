@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -21,23 +20,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.child import run
 from benchmarks.transfer import Sides, milvus, require_complete_and_drop
 from vectormigrate_dagster import databases
-from vectormigrate_dagster_tests.harness import ID, Records, Workplace, environment, fill
+from vectormigrate_dagster_tests.harness import ID, Records, Workplace, fill
 
 ALLOWED = 1.15
-_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes in the kernel's unit of `ru_maxrss`: https://man7.org/linux/man-pages/man2/getrusage.2.html"""
-
-_MEASURED = """
-import os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:])
-_, status, usage = os.wait4(process.pid, 0)
-print(usage.ru_maxrss)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-"""Starts the command from a small process: until it becomes the command, a child is as large as its parent, and
-`ru_maxrss` remembers that."""
 
 
 def main() -> None:
@@ -73,11 +61,7 @@ def peak(folder: Path, sides: Sides) -> float:
     # One partition, whatever its size: what grew with the length of a split would show.
     transfer = {"workers": 1, "partition_records": 10_000_000}
     place = Workplace.make(folder, sides.source, sides.target, transfer=transfer)
-    command = [sys.executable, "-c", _MEASURED, *place.command("migrate", ID)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"migrate ended with {done.returncode}:\n{done.stderr}")
-    return int(done.stdout.split()[-1]) * _UNIT / 2**20
+    return run(place.command("migrate", ID)).memory / 2**20
 
 
 if __name__ == "__main__":

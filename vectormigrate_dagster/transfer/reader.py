@@ -17,7 +17,7 @@ from vectormigrate_dagster.transfer.rate import Clock
 from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
 
 PAGE_RECORDS = 16_384
-PAGE_BYTES = 8 * 2**20
+PAGE_BYTES = 6 * 2**20
 """Most records and bytes that are read at once by who reads to the end: a server takes about as long for a thousand."""
 
 _PAGE_SECONDS = 4.0

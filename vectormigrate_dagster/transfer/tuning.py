@@ -16,7 +16,7 @@ from vectormigrate_dagster.transfer.limits import BatchSize, Concurrency
 from vectormigrate_dagster.transfer.rate import Clock
 
 START_BYTES = 3 * 2**20
-BATCH_BYTES = 6 * 2**20
+BATCH_BYTES = 4 * 2**20
 """Bytes of a batch of records at first, and at most: what is in flight has to fit into the memory of a worker."""
 
 _FIRST_RECORDS = 1000

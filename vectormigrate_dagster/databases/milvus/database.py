@@ -45,6 +45,9 @@ _IN_ORDER: dict[str, Any] = {"iterator": "True", "reduce_stop_for_best": "True"}
 class Milvus(MilvusConnection):
     """One Milvus collection."""
 
+    _times_the_limit = 1.0
+    """How much more than its limit a page held that a scan read last."""
+
     def describe(self) -> CollectionSchema:
         """See `Database.describe`."""
         with self._client("read") as client:
@@ -137,7 +140,10 @@ class Milvus(MilvusConnection):
         return [split for scope in divided or [None] for split in self._plan(target_records, scope)]
 
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
-        """See `Database.scan`; each batch is one page, read when it is asked for.
+        """See `Database.scan`; each batch is one page, or a piece of one, read when it is asked for.
+
+        Each segment of the collection gives up to a limit, and what comes is all up to the first one that has no more:
+        with ten segments nearly ten times the limit (seen on 2.3.5). So the limit is what the page before it leads to.
 
         Every page waits for what was written before the scan began, and for no more: the newest state costs each page
         up to a tick of the server's clock (0.2 s). The client's `query_iterator` is not used: it pastes text ids into
@@ -149,14 +155,17 @@ class Milvus(MilvusConnection):
         began = self._server_time()
         while True:
             wanted = between(self._key, last, split.upper)
-            batch = self._page(wanted, split.scope, size, began, limit=size.records, **_IN_ORDER)
+            limit = max(1, int(size.records / self._times_the_limit))
+            batch = self._page(wanted, split.scope, size, began, limit=limit, **_IN_ORDER)
             if batch is None:
                 continue
             if not len(batch):
                 return
+            self._times_the_limit = max(1.0, len(batch) / limit)
             batch = ascending(batch, last, str(self.endpoint))
             last = batch.ids[len(batch) - 1]
-            yield batch
+            for start in range(0, len(batch), batch_records):
+                yield batch.slice(start, min(start + batch_records, len(batch)))
             if last == split.upper:
                 return
 
