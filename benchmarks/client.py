@@ -2,10 +2,12 @@
 
     python -m benchmarks.client                         # 20,000 records of 768 dimensions, medians of 3 runs
     python -m benchmarks.client --databases qdrant,qdrant-mapped,qdrant:milvus-columns,milvus-columns:qdrant
+    python -m benchmarks.client --databases qdrant,qdrant-loop
 
 Records with five payload fields (a text, an integer, a float, a truth value, a list of texts) go from a collection into
 itself, through `scan`, the mapping that a plan would make, `upsert` and the pipeline between them. "A-mapped" renames
-a field on the way, "A:B" goes from one database into another. The server is a child process that answers with pages it
+a field on the way, "A:B" goes from one database into another, "A-loop" is the plain loop of the official client
+(`plain_loops`; not every server here understands it). The server is a child process that answers with pages it
 has encoded before and acknowledges at once (`benchmarks.at_once`), and only the CPU time of this process counts
 (`getrusage`).
 
@@ -36,8 +38,10 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import plain_loops
 from benchmarks.at_once.records import COLLECTION
 from benchmarks.stand_ins import collection
+from benchmarks.transfer import address
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import MappingConfig
 from vectormigrate_dagster.databases import Endpoint
@@ -55,6 +59,7 @@ from vectormigrate_dagster.transfer.pipeline import transfer_split
 PROFILED = 1000
 """Records that the mapping is made from."""
 
+LOOP = "-loop"
 MAPPED, RENAMING = "-mapped", MappingConfig(rename={"title": "label"})
 """End of a kind, and what it asks for: no payload passes as it is."""
 
@@ -96,7 +101,10 @@ def main() -> None:
         with ExitStack() as servers:
             ends = [servers.enter_context(server(each, asked.records, asked.dim)) for each in kind.split(":")]
             sizes = {"records": asked.records, "dim": asked.dim, "repeat": asked.repeat}
-            measured.append(measure(kind, ends[0], ends[-1], **sizes))
+            if kind.endswith(LOOP):
+                measured.append(measure_loop(kind, ends[0], records=asked.records, repeat=asked.repeat))
+            else:
+                measured.append(measure(kind, ends[0], ends[-1], **sizes))
     show(measured, asked)
     if asked.json is not None:
         figures = {"records": asked.records, "dim": asked.dim, "us_per_record": [vars(one) for one in measured]}
@@ -144,6 +152,23 @@ def measure(kind: str, origin: Endpoint, destination: Endpoint, *, records: int,
     return Measured(kind, total, system, medians, [run[0] for run in runs])
 
 
+def measure_loop(kind: str, endpoint: Endpoint, *, records: int, repeat: int) -> Measured:
+    """Move the records by the plain loop `repeat` times, after once for imports and for the server's pages."""
+    loop = getattr(plain_loops, endpoint.type)
+    ends = (address(endpoint), endpoint.collection)
+    runs: list[tuple[float, float]] = []
+    for _ in range(repeat + 1):
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        moved, _ = loop(*ends, *ends)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        if moved != records:
+            raise SystemExit(f"{kind}: {moved:,} of {records:,} records arrived")
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        runs.append(((user + system) * 1e6 / records, system * 1e6 / records))
+    total, system = (statistics.median(run[i] for run in runs[1:]) for i in (0, 1))
+    return Measured(kind, total, system, dict.fromkeys(STAGES, 0.0), [run[0] for run in runs[1:]])
+
+
 def _create(endpoint: Endpoint, dim: int) -> None:
     """Create the collection, unless it is the server's own."""
     if endpoint.type != "milvus":
@@ -171,7 +196,7 @@ def server(kind: str, records: int, dim: int) -> Iterator[Endpoint]:
         sys.executable,
         "-m",
         "benchmarks.at_once",
-        kind.removesuffix(MAPPED),
+        kind.removesuffix(MAPPED).removesuffix(LOOP),
         "--records",
         str(records),
         "--dim",
