@@ -225,11 +225,11 @@ class Opened:
     def _write(self, change: Change) -> str:
         """Write; "taken" if the target holds it now, "same" if it cannot tell it from before, else "other"."""
         try:
+            for one in change.removes:  # first, as Milvus Lite deletes an id from every partition
+                self._target.delete(one.ids, one.scope)
             for batch in _together(change.puts):
                 if self._target.upsert(batch):
                     return "other"
-            for one in change.removes:
-                self._target.delete(one.ids, one.scope)
         except (DatabaseError, ValueError, TypeError):
             return "other"
         self._target.wait_visible()
@@ -244,11 +244,11 @@ class Opened:
     def _restore(self, change: Change) -> None:
         """Make the target what it was."""
         known = [(one, self._known(one)) for one in change.puts]
-        for batch in _together([before for _, before in known if before is not None] + list(change.removes)):
-            assert self._target.upsert(batch) == []
         for one, before in known:
             if before is None:
                 self._target.delete(one.ids, one.scope)
+        for batch in _together([before for _, before in known if before is not None] + list(change.removes)):
+            assert self._target.upsert(batch) == []
         self._target.wait_visible()
 
     def _known(self, record: Batch) -> Batch | None:
