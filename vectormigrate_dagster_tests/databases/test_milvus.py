@@ -193,6 +193,17 @@ def test_h17_partitions_are_scopes(database: Database) -> None:
     assert database.count("red") == 6
 
 
+def test_h22_an_id_that_stands_in_two_partitions_counts_twice(database: Database) -> None:
+    """Milvus Lite takes an id from its old partition only as long as that has not been written to a file."""
+    database.create(schema(scope=ScopeKind.PARTITION))
+    database.upsert(batch([{"n": 1}, {"n": 2}], scope="a"))
+    database.upsert(batch([{"n": 3}], scope="b", first=7))
+    database.close()
+    with open_target(database.endpoint) as opened:
+        opened.upsert(batch([{"n": 1}], scope="b"))
+        assert [opened.count("a"), opened.count("b"), opened.count()] == [2, 2, 4]
+
+
 def test_an_unknown_partition_is_not_found(database: Database) -> None:
     database.create(schema())
     database.upsert(batch([{}], scope="somewhere"))
