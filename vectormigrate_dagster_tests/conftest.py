@@ -13,7 +13,7 @@ from hypothesis import settings
 from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.databases.endpoint import PineconeOptions, QdrantOptions, WeaviateOptions
+from vectormigrate_dagster.databases.endpoint import MilvusOptions, PineconeOptions, QdrantOptions, WeaviateOptions
 from vectormigrate_dagster_tests.emulators.pinecone import PineconeServer, PineconeStandIn
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
 from vectormigrate_dagster_tests.emulators.weaviate import WeaviateServer, WeaviateStandIn
@@ -111,7 +111,10 @@ Collections = Callable[[str], Endpoint]
 def milvus_collections(milvus_server: Address) -> Collections:
     """Collections of the Milvus server."""
     key = SecretStr(milvus_server.token) if milvus_server.token else None
-    return lambda name: Endpoint(type="milvus", url=milvus_server.url, api_key=key, collection=_new(name))
+    options = MilvusOptions(search_ef=100)  # what the other databases begin with
+    return lambda name: Endpoint(
+        type="milvus", url=milvus_server.url, api_key=key, collection=_new(name), options=options
+    )
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,8 @@ class MilvusOptions(Options):
         client_certificate_file: our own certificate (PEM), where the server asks for one.
         client_key_file: the key of that certificate (PEM).
         server_name: the name in the server's certificate, where it is not the one in the address.
+        search_ef: how many candidates a validation's searches of an HNSW index weigh: as many as the application's own
+            searches do. Milvus keeps no such number itself; without one a search weighs few more than it returns.
     """
 
     database: str = "default"
@@ -49,6 +51,7 @@ class MilvusOptions(Options):
     client_certificate_file: Path | None = None
     client_key_file: Path | None = None
     server_name: str | None = None
+    search_ef: Annotated[int, Field(ge=1, le=32_768)] | None = None
 
 
 class PineconeOptions(Options):

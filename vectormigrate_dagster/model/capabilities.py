@@ -77,6 +77,8 @@ class Capabilities:
         max_marker_bytes: longest marker as JSON; None is any.
         hnsw_words: its own words for an HNSW index, under the keys "type", "m" and "ef_construct"; empty where
             the graph cannot be set.
+        search_effort: the option of an endpoint that says how hard a search tries; None where that is kept with the
+            collection.
         max_batch_records, max_batch_bytes: limits of one write.
         max_page_records: limit of one read.
         costly_resume: a scan that begins after an id costs many calls before its first page. It is not begun anew for
@@ -143,6 +145,7 @@ class Capabilities:
     keeps_marker: bool = True
     max_marker_bytes: int | None = None
     hnsw_words: dict[str, str] = field(default_factory=dict)
+    search_effort: str | None = None
     max_batch_records: int = 1000
     max_batch_bytes: int = 16 * 2**20
     max_page_records: int = 1000

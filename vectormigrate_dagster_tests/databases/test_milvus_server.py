@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from pymilvus.client.types import LoadState
 
 from vectormigrate_dagster.databases import Database, Endpoint, Source, keep_open, open_source, open_target
 from vectormigrate_dagster.databases.columns import joined
+from vectormigrate_dagster.databases.endpoint import MilvusOptions
 from vectormigrate_dagster.databases.milvus.records import UNREADABLE
 from vectormigrate_dagster.errors import DatabaseError, InvalidRecord, SchemaMismatch, Unavailable
 from vectormigrate_dagster.model import (
     Batch,
     CollectionSchema,
+    Dense,
     Element,
     FieldType,
     Id,
@@ -334,3 +337,26 @@ def test_holding_what_does_not_answer_leaves_the_error_to_the_first_call() -> No
         endpoint = Endpoint(type="milvus", url=f"http://127.0.0.1:{unused.getsockname()[1]}", collection="any")
         with keep_open(endpoint), open_source(endpoint) as source, pytest.raises(Unavailable):
             source.ping()
+
+
+def test_a_search_weighs_as_many_candidates_as_the_endpoint_says(milvus_server: Address) -> None:
+    vectors = np.random.default_rng(5).standard_normal((2000, 64)).astype(np.float32)
+    queries = vectors[:50] + np.float32(0.5)
+    nearest = np.argsort(((queries[:, None] - vectors) ** 2).sum(-1), axis=1)[:, :10]
+    index = IndexSpec(type="HNSW", params={"M": 4, "efConstruction": 16})
+    vector = VectorSchema(name="v", dim=64, metric=Metric.EUCLIDEAN, index=index)
+    endpoint = milvus_server.endpoint("weighed")
+    found: dict[int | None, float] = {}
+    with open_target(endpoint) as database:
+        database.create(PLAIN.model_copy(update={"vectors": (vector,)}))
+        database.upsert(Batch(IdColumn.of(IdKind.I64, range(2000)), None, {"v": Dense(vectors)}, [{}] * 2000))
+        database.finish_bulk_load()
+    for ef in (None, 500):
+        options = MilvusOptions(**endpoint.options.model_dump(exclude_unset=True), search_ef=ef)
+        with open_target(replace(endpoint, options=options)) as database:
+            hits = database.search(queries, 10, vector="v")
+        agreeing = [len(set(ids.to_pylist()) & set(true)) for ids, true in zip(hits.ids, nearest.tolist(), strict=True)]
+        found[ef] = sum(agreeing) / 500
+    with open_target(endpoint) as database:
+        database.drop()
+    assert found[500] > found[None] + 0.1

@@ -51,6 +51,7 @@ _DEFAULTS = {"common.session.ttl": 10}
 QUICK = {
     "proxy.timeTickInterval": 20,
     "queryCoord.checkInterval": 100,
+    "queryCoord.checkIndexInterval": 100,
     "queryCoord.distPullInterval": 50,
     "queryCoord.checkChannelInterval": 50,
     "queryCoord.checkSegmentInterval": 50,
@@ -64,6 +65,7 @@ last one. Without them each collection costs a test a second more.
 """
 
 _UNDOCUMENTED = (
+    "queryCoord.checkIndexInterval",
     "queryCoord.checkChannelInterval",
     "queryCoord.checkSegmentInterval",
     "queryCoord.leaderViewUpdateInterval",

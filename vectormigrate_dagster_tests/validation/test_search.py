@@ -91,6 +91,9 @@ def test_h22_vectors_that_are_not_in_the_index() -> None:
     rest.put(make_batch(range(180)))
     bend(target, lambda search: rest.search)
     assert not searched(source, target, min_overlap=0.99).passed
+    target.capabilities = target.capabilities.but(search_effort="search_ef")
+    assert "target.options.search_ef" in searched(source, target, min_overlap=0.99).statement
+    assert "search_ef" not in searched(source, target, min_overlap=0.0).statement
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])

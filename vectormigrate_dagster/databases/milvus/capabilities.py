@@ -68,6 +68,7 @@ SERVER = Capabilities(
     squared_euclidean=True,
     quantization=("scalar", "product", "binary"),
     hnsw_words={"type": "HNSW", "m": "M", "ef_construct": "efConstruction"},
+    search_effort="search_ef",
     payload_indexes=("AUTOINDEX", "INVERTED", "BITMAP", "STL_SORT", "TRIE"),
     max_batch_records=5000,
     max_batch_bytes=32 * 2**20,

@@ -28,7 +28,7 @@ from vectormigrate_dagster.databases.milvus.records import (
 )
 from vectormigrate_dagster.databases.milvus.requests import upsert_of
 from vectormigrate_dagster.databases.milvus.schema import creation, read_schema
-from vectormigrate_dagster.databases.milvus.searching import expression, queries_of
+from vectormigrate_dagster.databases.milvus.searching import expression, queries_of, search_params, wait_served
 from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, IdKind, ScopeKind, Split, tile
@@ -230,6 +230,7 @@ class Milvus(MilvusConnection):
                 limit=k,
                 filter=expression(where, self._schema),
                 output_fields=[self._key],
+                search_params=search_params(index, k, self.options.search_ef),
                 partition_names=None if scope is None else [scope],
                 consistency_level="Strong",
                 timeout=self._timeout,
@@ -248,14 +249,18 @@ class Milvus(MilvusConnection):
         """Seal what was written and wait until it is indexed."""
         with self._client("write") as client:
             client.flush(self._name, timeout=self._timeout)
-        self.wait_indexed()
+        self._wait_built()
 
     def wait_indexed(self) -> None:
-        """See `Database.wait_indexed`: of what is sealed; the rest is searched without an index, and exactly."""
-        with self._client("read") as client:
-            names = client.list_indexes(self._name, timeout=self._timeout)
-        while any(self._pending(name) for name in names):
-            self.sleep(_INDEX_POLL_SECONDS)
+        """See `Database.wait_indexed`: of what is sealed; the rest is searched without an index, and exactly.
+
+        A server goes on answering from a rougher index of its own for some seconds after the real one was built.
+        """
+        self._wait_built()
+        approximate = [v for v in self._schema.vectors if v.index is not None and v.index.type not in _EXACT_INDEXES]
+        if approximate and not self.endpoint.embedded:
+            with self._client("read") as client:
+                wait_served(client, self._name, timeout=self._timeout, sleep=self.sleep)
 
     def wait_visible(self) -> None:
         """Do nothing: every read asks for strong consistency."""
@@ -332,6 +337,12 @@ class Milvus(MilvusConnection):
                     f"{self.endpoint} holds a record with id {UNREADABLE}, which Milvus counts and never returns; "
                     "store it under another id and delete it"
                 )
+
+    def _wait_built(self) -> None:
+        with self._client("read") as client:
+            names = client.list_indexes(self._name, timeout=self._timeout)
+        while any(self._pending(name) for name in names):
+            self.sleep(_INDEX_POLL_SECONDS)
 
     def _pending(self, index: str) -> bool:
         """Whether an index is still being built.

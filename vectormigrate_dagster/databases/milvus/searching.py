@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vectormigrate_dagster.databases.base import Queries, Where
+from vectormigrate_dagster.databases.base import Queries, Sleep, Where
 from vectormigrate_dagster.databases.columns import query_rows
 from vectormigrate_dagster.databases.milvus.records import literal
-from vectormigrate_dagster.errors import SchemaMismatch
-from vectormigrate_dagster.model import CollectionSchema, Element, VectorSchema
+from vectormigrate_dagster.errors import SchemaMismatch, Unavailable
+from vectormigrate_dagster.model import CollectionSchema, Element, IndexSpec, VectorSchema
 
+_INDEXED_RECORDS = 1024
+"""Smaller segments get no index (`indexCoord.segment.minSegmentNumRowsToEnableIndex`)."""
+_SERVED_SECONDS = 300.0
+"""A server looks for new indexes every 10 s by default (`queryCoord.checkIndexInterval`)."""
+_POLL_SECONDS = 0.5
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -38,6 +44,28 @@ def expression(where: Where | None, schema: CollectionSchema) -> str:
     return " and ".join(f"{_name(key, key in declared)} == {_literal(value)}" for key, value in (where or {}).items())
 
 
+def wait_served(client: Any, collection: str, *, timeout: float, sleep: Sleep) -> None:
+    """Wait until a server searches by the indexes that it has built, wherever the collection is in its memory.
+
+    Until then it answers from an index of its own making: https://milvus.io/docs/index.md (interim index). A segment
+    names its index only once the real one is served.
+
+    Raises:
+        Unavailable: it does not do so for minutes.
+    """
+    end = time.monotonic() + _SERVED_SECONDS
+    while any(
+        segment.num_rows >= _INDEXED_RECORDS and not segment.index_name
+        for segment in client.list_loaded_segments(collection, timeout=timeout)
+    ):
+        if time.monotonic() > end:
+            raise Unavailable(
+                f"Milvus has built the indexes of '{collection}' and has not searched by them for {_SERVED_SECONDS:g} s"
+                "; validate again when its query nodes have loaded them"
+            )
+        sleep(_POLL_SECONDS)
+
+
 def _row(vector: VectorSchema, row: npt.NDArray[np.float32]) -> Any:
     match vector.element:
         case Element.BINARY:
@@ -59,3 +87,13 @@ def _name(key: str, declared: bool) -> str:
 
 def _literal(value: bool | int | str) -> str:
     return json.dumps(value) if isinstance(value, bool) else literal(value)
+
+
+def search_params(index: IndexSpec | None, k: int, ef: int | None) -> dict[str, Any]:
+    """What a search says of the index; nothing where `ef` is not given or the index knows no such thing.
+
+    https://milvus.io/docs/hnsw.md#Index-specific-search-params
+    """
+    if ef is None or index is None or index.type != "HNSW":
+        return {}
+    return {"params": {"ef": max(ef, k)}}

@@ -38,6 +38,7 @@ _ROUGH = re.compile(r"PQ|SQ|BQ|RQ|RABITQ|SCANN|HQ", re.IGNORECASE)
 
 _LEAST_AGREEING = 0.5
 
+_MORE_EFFORT = "a search that weighs more candidates finds more: set target.options.{0} to what the application uses"
 _ANSWERS_AT_ONCE = 10_000
 """What one request asks for, whatever a database would take: 1,000 queries for the 10 nearest."""
 
@@ -104,6 +105,8 @@ class SearchCheck(Check):
         low = [group for group in groups if self._reached(group) < self._settings.min_overlap]
         plain = [group for group in groups if group.filter is None]
         problems = [*metrics, *rough, *strange]
+        effort = self._context.target.capabilities.search_effort
+        hints = [_MORE_EFFORT.format(effort)] if low and effort is not None else []
         works = bool(plain) and not (low or problems or any(group.short for group in groups))
         worst = sorted((one for group in judged for one in group.worst(_WORST)), key=lambda one: one.overlap)[:_WORST]
         both_empty = self._context.both_empty
@@ -116,7 +119,7 @@ class SearchCheck(Check):
                 groups,
                 min_overlap=self._settings.min_overlap,
                 problems=problems,
-                skipped=skipped,
+                skipped=[*hints, *skipped],
                 both_empty=both_empty,
             ),
             measures=_measures(groups) | {"min_overlap": self._settings.min_overlap},
