@@ -26,6 +26,8 @@ from vectormigrate_dagster.transfer.rate import SLICE_SECONDS, RateLimiter
 T = TypeVar("T")
 
 _CALLS = 16
+_CIRCUIT_CALLS = 6
+"""So many calls at once may each use up their retries before the circuit opens."""
 
 _ANY_RECORDS = 100_000
 """Of one write: more than any database takes."""
@@ -129,7 +131,8 @@ class Retry:
         first_seconds, longest_seconds: upper bound of the first wait, and of every wait. Each wait is drawn
             evenly between 0 and a bound that doubles
             (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-        circuit: what counts failures over all calls to this database.
+        circuit: what counts failures over all calls to this database; without one it opens after as many as a few
+            calls at once need to use up their retries, and no fewer than 30.
         calls: how many are made at once.
         sleep: waits a number of seconds where a call is not given another way to; what it raises ends the repetition.
     """
@@ -144,7 +147,7 @@ class Retry:
         calls: Concurrency | None = None,
         sleep: Sleep = time.sleep,
     ) -> None:
-        self.circuit = circuit or Circuit()
+        self.circuit = circuit or Circuit(after=_CIRCUIT_CALLS * max(max_retries, 5))
         self.calls = calls or Concurrency(_CALLS)
         self._max_retries = max_retries
         self._sleep = sleep
