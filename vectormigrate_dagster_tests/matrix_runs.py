@@ -107,6 +107,7 @@ def fill(side: Side, sample: Sample) -> Origin:
         for batch in sample.batches:
             assert database.upsert(batch) == []
         database.wait_visible()
+    with place() as database:  # a folder of Qdrant keeps vectors as they were given, its memory with unit norm
         return Origin(place, database.describe(), read(database))
 
 
