@@ -150,7 +150,8 @@ class ValidationState(_Document):
 
     Args:
         tier: how much was looked at: "full", "sample", or "repair", which is the records that a validation had listed.
-        mismatches: Parquet file, or folder of them, with every record that was found wrong; None if there is none.
+        mismatches: Parquet file, or folder of them, with every record that was found wrong and not repaired since; None
+            if there is none. A sample leaves it as it is.
         seed: what the random choices of the validation began with.
         digest: of the report, which says what was checked, when, and against which plan.
     """

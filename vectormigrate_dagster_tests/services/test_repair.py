@@ -92,6 +92,16 @@ def test_what_was_listed_is_right_afterwards_and_a_new_validation_proves_it(mine
     assert status(context, ID).phase == "validated"
 
 
+def test_a_sample_in_between_does_not_hide_what_is_listed(mine: Workplace) -> None:
+    context = context_of(mine)
+    delete(mine.target, 7)
+    assert not validate(context, ID, full=True).passed
+    validate(context, ID, sample_size=1)
+    done = repair(context, ID)
+    assert (done.passed, done.repaired) == (True, 1)
+    assert validate(context, ID, full=True).passed
+
+
 def test_h25_an_extra_record_that_nobody_can_say_we_wrote_is_left_alone(mine: Workplace) -> None:
     context = context_of(mine)
     write(mine.target, 1000, SMALL.vectors[0], Records.payload(1000))
