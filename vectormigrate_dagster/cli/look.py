@@ -11,7 +11,7 @@ import click
 from vectormigrate_dagster.cli.command import Settings, answer, interruptible, json_option, verb
 
 if TYPE_CHECKING:
-    from vectormigrate_dagster.services.models import MigrationStatus
+    from vectormigrate_dagster.services.models import MigrationStatus, ValidationDocument
 
 __all__ = ["export", "lookup", "recommend", "status", "validate"]
 
@@ -80,6 +80,7 @@ def validate(
     report: Path | None,
 ) -> int:
     """Compare target and source: count, ids, records, search."""
+    from vectormigrate_dagster.cli.progress import Progress
     from vectormigrate_dagster.cli.render import show_validation
     from vectormigrate_dagster.services.validate import validate as compare
 
@@ -103,8 +104,13 @@ def validate(
         queries=queries,
         report_file=report,
     )
+
+    def run() -> ValidationDocument:
+        with Progress(id) as progress:
+            return work(progress=progress)
+
     with interruptible(f"{kept}: {command}"):
-        result = answer(settings, work, show_validation)
+        result = answer(settings, run, show_validation)
     return 0 if result.passed else 1
 
 

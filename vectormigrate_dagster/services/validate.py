@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ from vectormigrate_dagster.defs.whole_validation import current_round
 from vectormigrate_dagster.errors import ConfigurationError, Stopped, ValidationFailed
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.foreground import in_foreground
-from vectormigrate_dagster.services.models import TierResult, ValidationDocument
+from vectormigrate_dagster.services.models import Progress, Status, TierResult, ValidationDocument
 from vectormigrate_dagster.services.report import check_report, write_report
+from vectormigrate_dagster.services.status import status_of
 from vectormigrate_dagster.services.workers import Order, ThisProcess, WorkerPool
 from vectormigrate_dagster.transfer.throttle import Interrupt
 from vectormigrate_dagster.validation import GivenQueries, ValidationReport
@@ -41,6 +43,7 @@ def validate(
     again: bool = False,
     queries: Path | None = None,
     report_file: Path | None = None,
+    progress: Callable[[Status], None] | None = None,
 ) -> ValidationDocument:
     """Compare source and target; the outcome is recorded for `status` and the UI.
 
@@ -54,6 +57,7 @@ def validate(
         again: do not go on with a full validation that was interrupted.
         queries: file of queries to search for; None is the migration file's, or records that are drawn.
         report_file: where a page with the whole report is written, and its data beside it; None writes none.
+        progress: if `full`, called about twice a second with the status, whose progress is that of the validation.
 
     Raises:
         ConfigurationError: `workers` is above 1 and a database is embedded, or options exclude each other.
@@ -73,7 +77,8 @@ def validate(
     work = _Work(context.home, migration, migration.workers(workers) if full else 1, given)
     with context.instance() as instance:
         if full:
-            report = in_foreground(partial(work.everything, instance, seed=seed, again=again))
+            everything = partial(work.everything, instance, seed=seed, again=again)
+            report = in_foreground(everything, _reporting(MigrationLog(instance, migration.id), migration, progress))
         else:
             report = in_foreground(partial(work.sample, instance, sample_size, seed=seed))
     if report_file is not None:
@@ -105,6 +110,25 @@ def document_of(migration_id: str, report: ValidationReport) -> ValidationDocume
         began_at=report.began_at,
         digest=report.digest,
     )
+
+
+def _reporting(
+    log: MigrationLog, migration: Migration, progress: Callable[[Status], None] | None
+) -> Callable[[], None]:
+    """What to do about twice a second while partitions are compared: report how many records were."""
+    plan = log.summary()
+
+    def look() -> None:
+        log.refresh()
+        known = None if plan is None else log.validation_round(plan)
+        if progress is None or plan is None or known is None or known.concluded_at is not None:
+            return
+        read = sum(state.outcome["read"] for state in log.validated(plan, known.name).values())
+        compared = Progress.of(read, max(read, plan.source_records))
+        told = {"progress": compared, "rate_per_second": None, "eta_seconds": None}
+        progress(status_of(log, migration, plan).model_copy(update=told))
+
+    return look
 
 
 class _Work:

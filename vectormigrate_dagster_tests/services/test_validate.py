@@ -16,10 +16,10 @@ from vectormigrate_dagster.defs.whole_validation import current_round
 from vectormigrate_dagster.errors import ConfigurationError, PlanOutdated
 from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind
 from vectormigrate_dagster.services.context import Context
-from vectormigrate_dagster.services.models import ValidationDocument
+from vectormigrate_dagster.services.models import Progress, Status, ValidationDocument
 from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster.services.status import status
-from vectormigrate_dagster.services.validate import validate
+from vectormigrate_dagster.services.validate import _reporting, validate
 from vectormigrate_dagster.validation.mismatches import read_mismatches
 from vectormigrate_dagster_tests.conftest import SMALL
 from vectormigrate_dagster_tests.harness import COLLECTION, ID, Records, Workplace
@@ -117,6 +117,9 @@ def test_a_full_validation_goes_on_where_it_was_interrupted(finished: Workplace)
         known = current_round(log, plan, again=True)
         first, *others = plan.keys
         run_job(validate_job(migration), instance, ID, partition=first)
+        told: list[Status] = []
+        _reporting(log, migration, told.append)()
+        assert told[0].progress == Progress.of(plan.splits[0].split.records, 300)
         before = {run.run_id for run in log.runs(100)}
         document = validate(context, ID, full=True)
         runs = [run for run in log.runs(100) if run.run_id not in before]
