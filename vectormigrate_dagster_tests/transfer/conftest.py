@@ -14,14 +14,15 @@ from vectormigrate_dagster.model import IdKind, Split
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer import Checkpoint, Retry, Settings, Throttle, transfer_split
 from vectormigrate_dagster.transfer.limits import BatchSize
+from vectormigrate_dagster.transfer.throttle import Circuit
 from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
 
 
 def impatient(*, max_retries: int = 5, batch_records: int = 10) -> Throttle:
-    """A throttle that does not wait between attempts."""
+    """A throttle that does not wait between attempts, and gives up after 30 failures in a row."""
     return Throttle(
-        source=Retry(max_retries=max_retries, first_seconds=0),
-        target=Retry(max_retries=max_retries, first_seconds=0),
+        source=Retry(max_retries=max_retries, first_seconds=0, circuit=Circuit(after=30)),
+        target=Retry(max_retries=max_retries, first_seconds=0, circuit=Circuit(after=30)),
         batch=BatchSize(batch_records),
     )
 

@@ -302,3 +302,13 @@ def test_h28_questions_that_are_asked_ahead_keep_to_the_calls_of_their_side() ->
 
     list(ahead(lambda _: limited.call(ask), range(30)))
     assert most == 2
+
+
+@pytest.mark.parametrize(("max_retries", "failures"), [(0, 30), (5, 30), (30, 180)])
+def test_the_circuit_leaves_room_for_the_retries_that_were_asked_for(max_retries: int, failures: int) -> None:
+    circuit = Retry(max_retries=max_retries).circuit
+    for _ in range(failures - 1):
+        circuit.failed()
+    assert not circuit.is_open
+    circuit.failed()
+    assert circuit.is_open
