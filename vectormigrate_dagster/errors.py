@@ -5,8 +5,10 @@
     VectorMigrateError                what any caller may catch
     ├── ConfigurationError            a migration file, flag or environment variable is wrong        exit 2
     │   ├── MissingSecret             an environment variable that the file names is not set
+    │   ├── NotPermitted              the caller's key does not allow it
     │   ├── PlanRefused               the plan holds a change that is refused or not allowed
-    │   └── TargetNotEmpty            the target holds records and `on_conflict` is `fail`
+    │   ├── TargetNotEmpty            the target holds records and `on_conflict` is `fail`
+    │   └── UnknownMigration          there is no migration file of that name
     ├── NotSo                         what was asked about is not so                                 exit 1
     │   ├── ValidationFailed          source and target differ
     │   ├── PlanOutdated              the stored plan does not fit (no plan, other key, other schema)
@@ -39,6 +41,7 @@ __all__ = [
     "LeaseHeld",
     "MissingSecret",
     "NotFound",
+    "NotPermitted",
     "NotSo",
     "PlanOutdated",
     "PlanRefused",
@@ -48,6 +51,7 @@ __all__ = [
     "TargetNotEmpty",
     "Throttled",
     "Unavailable",
+    "UnknownMigration",
     "ValidationFailed",
     "VectorMigrateError",
     "WorkerLost",
@@ -70,12 +74,20 @@ class MissingSecret(ConfigurationError):
     """An environment variable that the migration file names is not set."""
 
 
+class NotPermitted(ConfigurationError):
+    """The caller's key does not allow what was asked."""
+
+
 class PlanRefused(ConfigurationError):
     """The target cannot hold something, and the owner has not allowed the loss."""
 
 
 class TargetNotEmpty(ConfigurationError):
     """The target holds records that this migration did not write."""
+
+
+class UnknownMigration(ConfigurationError):
+    """There is no migration file of that name."""
 
 
 class NotSo(VectorMigrateError):

@@ -18,6 +18,7 @@ from vectormigrate_dagster_tests.emulators.pinecone import PineconeServer, Pinec
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
 from vectormigrate_dagster_tests.emulators.weaviate import WeaviateServer, WeaviateStandIn
 from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, end_children, fill
+from vectormigrate_dagster_tests.servers import postgres
 from vectormigrate_dagster_tests.servers.milvus import QUICK, Address, MilvusServer, database_of_its_own, given_address
 
 # How long an example takes says nothing about the code on a machine that does other things too.
@@ -50,6 +51,23 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]
         if there is None:
             there = stack.enter_context(MilvusServer.start(tmp_path_factory.mktemp("milvus"), QUICK)).address
         yield stack.enter_context(database_of_its_own(there))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of the Postgres at POSTGRES_URL, or else of one that this process starts; several tests share it."""
+    if url := postgres.given_url():
+        yield url
+        return
+    with postgres.PostgresServer.start() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The address of a new, empty Postgres database: `postgresql://...`."""
+    with postgres.database_of_its_own(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

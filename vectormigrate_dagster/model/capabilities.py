@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vectormigrate_dagster.model.ids import IdKind
+from vectormigrate_dagster.model.id_kinds import IdKind
 from vectormigrate_dagster.model.schema import FieldType, Metric, ScopeKind, VectorKind
 from vectormigrate_dagster.model.vectors import Element
 
@@ -81,6 +81,7 @@ class Capabilities:
             collection.
         max_batch_records, max_batch_bytes: limits of one write.
         max_page_records: limit of one read.
+        stale_seconds: how old what a read by id or a listing tells may be; 0 where reads see every acknowledged write.
         costly_resume: a scan that begins after an id costs many calls before its first page. It is not begun anew for
             larger pages, nor to ask twice whether it is at its end, which such a database says in so many words.
     """
@@ -149,6 +150,7 @@ class Capabilities:
     max_batch_records: int = 1000
     max_batch_bytes: int = 16 * 2**20
     max_page_records: int = 1000
+    stale_seconds: float = 0.0
     costly_resume: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 

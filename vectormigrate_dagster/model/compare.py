@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from vectormigrate_dagster.model.batch import Batch
-from vectormigrate_dagster.model.ids import id_text
+from vectormigrate_dagster.model.id_kinds import id_text
 from vectormigrate_dagster.model.payloads import EncodedPayloads, Payload, taken
 from vectormigrate_dagster.model.vector_compare import (
     angles,
@@ -43,10 +43,13 @@ class Tolerance:
             for bit.
         normalised: names of those that the target scales to length 1. Each component must be the promised one so
             scaled, but for what rounding explains (`vector_compare`).
+        written_back: names of those that the side which promises them scales to length 1 when it is written to, and
+            it was: what is promised may be what is there, so scaled.
     """
 
     min_cosine: Mapping[str, float] = field(default_factory=dict)
     normalised: frozenset[str] = frozenset()
+    written_back: frozenset[str] = frozenset()
 
 
 EXACT = Tolerance()
@@ -184,9 +187,14 @@ def _wrong_rows(name: str, one: VectorColumn, two: VectorColumn, tolerance: Tole
     differ = rows_that_differ(one, two)
     if not (differ.any() and _by_angle(name, one, two, tolerance)):
         return differ
-    rows = np.flatnonzero(differ)
-    found = angles(one, two, rows, scaled=name in tolerance.normalised)
-    differ[rows] = (found.cosine < tolerance.min_cosine[name]) | found.off
+    back = name in tolerance.written_back
+    ways = [(one, two, back or name in tolerance.normalised)]
+    if back:
+        ways.append((two, one, True))
+    for promised, found, scaled in ways:
+        rows = np.flatnonzero(differ)
+        seen = angles(promised, found, rows, scaled=scaled)
+        differ[rows] = (seen.cosine < tolerance.min_cosine[name]) | seen.off
     return differ
 
 

@@ -13,57 +13,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Id = int | uuid.UUID | str
+from vectormigrate_dagster.model.id_kinds import Id, IdKind, id_text
 
-
-class IdKind(StrEnum):
-    """The kinds of id that the four databases know."""
-
-    U64 = "u64"
-    I64 = "i64"
-    UUID = "uuid"
-    TEXT = "text"
-
-    @property
-    def arrow_type(self) -> pa.DataType:
-        """The Arrow type of a column of this kind."""
-        return _ARROW_TYPES[self]
-
-    def decode(self, text: str) -> Id:
-        """Read an id back from its text form (see `id_text`).
-
-        Raises:
-            ValueError: `text` is not an id of this kind.
-        """
-        if self is IdKind.TEXT:
-            return text
-        if self is IdKind.UUID:
-            return uuid.UUID(text)
-        value = int(text)
-        low, high = (0, 2**64 - 1) if self is IdKind.U64 else (-(2**63), 2**63 - 1)
-        if not low <= value <= high:
-            raise ValueError(f"{text} is outside the range of {self.value} ids")
-        return value
-
-
-_ARROW_TYPES: dict[IdKind, pa.DataType] = {
+ARROW_TYPES: dict[IdKind, pa.DataType] = {
     IdKind.U64: pa.uint64(),
     IdKind.I64: pa.int64(),
     IdKind.UUID: pa.binary(16),
     IdKind.TEXT: pa.string(),
 }
-
-
-def id_text(value: Id) -> str:
-    """The text form of an id: decimal, lower-case dashed UUID, or the text itself."""
-    return str(value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vectormigrate_dagster.model.batch import Batch
-from vectormigrate_dagster.model.ids import IdColumn, IdKind
+from vectormigrate_dagster.model.id_kinds import IdKind
+from vectormigrate_dagster.model.ids import IdColumn
 from vectormigrate_dagster.model.vectors import Dense, Element, Mask, Multi, Packed, Sparse, VectorColumn
 
 _METADATA = b"vectormigrate"

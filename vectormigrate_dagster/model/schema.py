@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vectormigrate_dagster.model.ids import IdKind
+from vectormigrate_dagster.model.id_kinds import IdKind
 from vectormigrate_dagster.model.vectors import Element
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from vectormigrate_dagster.model.ids import Id, IdKind, id_text
+from vectormigrate_dagster.model.id_kinds import Id, IdKind, id_text
 
 
 class Split(BaseModel):

@@ -24,6 +24,8 @@ SERVER = Capabilities(
     id_max_bytes=MAX_ID_BYTES,
     id_pattern=r"[\x01-\x7f]{1,512}",
     ids_are_unique_per_scope=True,
+    # "Eventually consistent", without a bound: https://docs.pinecone.io/guides/index-data/check-data-freshness
+    stale_seconds=60.0,
     metrics={
         VectorKind.DENSE: (Metric.COSINE, Metric.DOT, Metric.EUCLIDEAN),
         VectorKind.SPARSE: (Metric.DOT,),

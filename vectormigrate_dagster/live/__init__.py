@@ -1,0 +1,1 @@
+"""Zero downtime: a collection moves while an application goes on writing to it."""

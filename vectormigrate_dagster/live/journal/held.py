@@ -1,0 +1,80 @@
+"""The control row of a migration, held over a transaction: nothing is done on the ground of one that has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from vectormigrate_dagster.errors import NotSo
+from vectormigrate_dagster.live.journal import chunks
+from vectormigrate_dagster.live.journal import control as rows
+from vectormigrate_dagster.live.journal.control import Control
+from vectormigrate_dagster.live.journal.database import JournalDatabase, Lock
+
+
+class Held:
+    """A migration's control row.
+
+    Args:
+        database: where it is kept.
+        migration: the migration's id.
+
+    Raises:
+        NotFound: the journal knows no such migration.
+    """
+
+    def __init__(self, database: JournalDatabase, migration: str) -> None:
+        self.database = database
+        self.migration = migration
+        self.control()
+
+    def control(self) -> Control:
+        """The control row now; a freeze whose time is over is ended first (rule 16)."""
+        with self.database.reading() as connection:
+            control = rows.read(self.database, connection, self.migration)
+            over = self._freeze_is_over(connection, control)
+        if over:
+            with self.holding("update") as (_, control):
+                return control
+        return control
+
+    @contextmanager
+    def holding(self, lock: Lock, *, relaxed: bool = False) -> Iterator[tuple[sa.Connection, Control]]:
+        """A transaction that holds the control row; a freeze whose time is over is ended first (rule 16)."""
+        with self.database.relaxed() if relaxed else self.database.transaction() as connection:
+            control = rows.read(self.database, connection, self.migration, lock=lock)
+            if not self._freeze_is_over(connection, control):
+                yield connection, control
+                return
+            if lock == "update":
+                rows.thaw(self.database, connection, control, by="journal", reason="the freeze took too long")
+        # In a transaction of its own, which stays whatever the caller raises. Two sharers that both wanted more than
+        # to share would wait for each other.
+        if lock == "share":
+            with self.holding("update"):
+                pass
+        with self.holding(lock, relaxed=relaxed) as held:
+            yield held
+
+    def _freeze_is_over(self, connection: sa.Connection, control: Control) -> bool:
+        return control.frozen_until is not None and control.frozen_until <= self.database.now(connection)
+
+    def distrust(self, connection: sa.Connection, control: Control) -> None:
+        """Let no earlier comparison count: pages are written now, or the other side is."""
+        chunks.forget(connection, self.migration)
+        rows.mark_verified(connection, control, upto=None)
+
+
+def require_unchanged(control: Control, since: Control) -> None:
+    """Refuse to act on a row that is another one by now.
+
+    Raises:
+        NotSo: it is.
+    """
+    if control.epoch != since.epoch:
+        raise NotSo(
+            f"'{control.migration}' is '{control.state.value}' since {control.changed_by} changed it: "
+            f"{control.reason}; look at it again"
+        )
