@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
 from typing import TypeVar
+
+from vectormigrate_dagster.databases.watch import ANSWERS
+from vectormigrate_dagster.errors import DatabaseError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,8 +31,19 @@ def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     try:
         asked = deque(pool.submit(copy_context().run, function, item) for item in islice(left, _THREADS))
         while asked:
-            answer = asked.popleft().result()
+            first = asked.popleft()
+            if isinstance(error := first.exception(), DatabaseError):
+                raise _gravest(error, asked)
+            answer = first.result()
             asked.extend(pool.submit(copy_context().run, function, item) for item in islice(left, 1))
             yield answer
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _gravest(first: DatabaseError, others: Iterable[Future[R]]) -> BaseException:
+    """What to raise where several fail: one that leaves open whether a request was applied hides behind no other."""
+    if not isinstance(first, ANSWERS):
+        return first
+    errors = [other.exception() for other in others if not other.cancel()]
+    return next((error for error in errors if error is not None and not isinstance(error, ANSWERS)), first)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from vectormigrate_dagster.databases.base import Database
 from vectormigrate_dagster.databases.embedded import Connection, Engine, exists, open_folder
 from vectormigrate_dagster.databases.endpoint import Endpoint, Options
+from vectormigrate_dagster.databases.watch import about_to_write
 from vectormigrate_dagster.errors import (
     AuthenticationFailed,
     DatabaseError,
@@ -81,8 +82,11 @@ class ClientDatabase(Database):
     def _client(self, doing: Doing) -> Iterator[Any]:
         """The client, for this thread alone if it is an embedded one; its errors leave translated."""
         connection = self._connected(doing)
-        with connection.lock, self._translated(doing):
-            yield connection.client
+        with connection.lock:
+            if doing == "write":
+                about_to_write()
+            with self._translated(doing):
+                yield connection.client
 
     def _connected(self, doing: Doing) -> Connection:
         with self._opening:

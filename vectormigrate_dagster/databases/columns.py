@@ -180,7 +180,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return first
     ids = IdColumn.of(first.ids.kind, [value for batch in batches for value in batch.ids.to_pylist()])
-    vectors = {name: _joined_column([batch.vectors[name] for batch in batches]) for name in first.vectors}
+    vectors = {name: joined_column([batch.vectors[name] for batch in batches]) for name in first.vectors}
     return Batch(ids, first.scope, vectors, [payload for batch in batches for payload in batch.payloads])
 
 
@@ -200,7 +200,8 @@ def _rows_with(column: VectorColumn, marked: npt.NDArray[np.bool_]) -> npt.NDArr
     return ragged
 
 
-def _joined_column(columns: Sequence[Any]) -> VectorColumn:
+def joined_column(columns: Sequence[Any]) -> VectorColumn:
+    """One column of the rows of all, which are of one kind and dimension."""
     first = columns[0]
     values = np.concatenate([column.values for column in columns])
     mask = np.concatenate([is_valid(column) for column in columns])

@@ -1,6 +1,6 @@
 """Move one split: read, map, write, and know what was written. Knows nothing of Dagster."""
 
-from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
+from vectormigrate_dagster.transfer.guard import SplitGuard, WriteGuard
 from vectormigrate_dagster.transfer.limits import BatchSize, Concurrency
 from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
@@ -18,14 +18,14 @@ __all__ = [
     "Interrupt",
     "Mapped",
     "Mapper",
-    "NoGuard",
     "OnConflict",
     "OwnershipLog",
-    "PageGuard",
     "RateLimiter",
     "Retry",
     "Settings",
+    "SplitGuard",
     "Throttle",
+    "WriteGuard",
     "read_split",
     "transfer_split",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from vectormigrate_dagster.databases import Refusal
 from vectormigrate_dagster.errors import ValidationFailed
-from vectormigrate_dagster.model import Batch, id_text
+from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.transfer.limits import BatchSize
 from vectormigrate_dagster.transfer.mapper import Mapped, Mapper
 from vectormigrate_dagster.transfer.rate import SLICE_SECONDS
@@ -18,6 +19,8 @@ from vectormigrate_dagster.transfer.sent import SentLog
 from vectormigrate_dagster.transfer.throttle import Interrupt
 from vectormigrate_dagster.transfer.tuning import Tuner
 from vectormigrate_dagster.transfer.writer import BatchWriter, Written
+
+Moving = Callable[[IdColumn, str | None], Collection[str]]
 
 MAPPED_AHEAD = 2
 """Batches that are mapped before somebody has time to write them."""
@@ -42,6 +45,7 @@ class Line:
         sent: see `pipeline.transfer_split`.
         tuner: is told how large records are.
         batch: how large the next batch is.
+        moving: see `SplitGuard.moving`; None where nobody writes to the source.
         room: bounds the batches between the cut and the end of their write.
     """
 
@@ -58,6 +62,7 @@ class Line:
         ends: Interrupt,
         writers: int,
         verify_every: int,
+        moving: Moving | None = None,
     ) -> None:
         self._reader = reader
         self._mapper = mapper
@@ -68,6 +73,7 @@ class Line:
         self._ends = ends
         self._batch = batch
         self._verify_every = verify_every
+        self._moving = moving
         self._pages: SimpleQueue[Page | None] = SimpleQueue()
         self._in_order: SimpleQueue[Future[Done] | None] = SimpleQueue()
         self._read_pool = ThreadPoolExecutor(1, thread_name_prefix="vectormigrate-read")
@@ -160,13 +166,21 @@ class Line:
             seed = number if self._verify_every > 0 and number % self._verify_every == 0 else None
             if self._sent is not None:
                 self._sent.record(piece.batch.ids, piece.batch.scope)
-            written = [self._writer.write(part, verify=seed) for part in mapped.batches]
+            moving = None if self._moving is None else partial(self._in_motion, self._moving, piece)
+            written = [self._writer.write(part, verify=seed, moving=moving) for part in mapped.batches]
             refused = list(mapped.refused)
             for part, result in zip(mapped.batches, written, strict=True):
                 refused += self._by_source(piece, part, result.refused)
             return Done(piece, tuple(refused), written)
         finally:
             self._room.release(0)
+
+    def _in_motion(self, moving: Moving, piece: Piece, part: Batch) -> set[str]:
+        """Which records of a mapped batch an application has written since, by their ids in the target."""
+        originals = [original for _, original in self._mapper.original_ids(part)]
+        named = moving(IdColumn.of(piece.batch.ids.kind, originals), piece.batch.scope)
+        pairs = zip(part.ids.to_pylist(), originals, strict=True)
+        return {id_text(value) for value, original in pairs if id_text(original) in named}
 
     def _by_source(self, piece: Piece, part: Batch, refusals: Sequence[Refusal]) -> list[Refusal]:
         """The target's refusals by the records' original ids and scope."""

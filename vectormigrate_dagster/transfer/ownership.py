@@ -89,6 +89,11 @@ class OwnershipLog:
         with self._lock:
             return self._records.contains(records)
 
+    def refresh(self) -> None:
+        """Take in what another process has recorded since; only for a log that this one does not write."""
+        with self._lock:
+            self._next = self._load(self._next)
+
     def record_absent(self, ids: IdColumn, scope: str | None, records: Digests | None = None) -> None:
         """Record, before they are written, ids that the target does not have.
 
@@ -185,9 +190,9 @@ class OwnershipLog:
             self._torn = None
         self._prepared = True
 
-    def _load(self) -> int:
-        """Read all entries; return the number of the next one."""
-        paths = self._files("absent", "before", "again")
+    def _load(self, first: int = 0) -> int:
+        """Read all entries from a number on; return the number of the next one."""
+        paths = [path for path in self._files("absent", "before", "again") if _number(path) >= first]
         for path in paths:
             try:
                 keys, records = _read_digests(path)
@@ -201,7 +206,7 @@ class OwnershipLog:
                 # A disk that lost power may keep the name and lose the end. Nothing was sent after such an entry.
                 self._torn = path
                 return _number(path)
-        return _number(paths[-1]) + 1 if paths else 0
+        return _number(paths[-1]) + 1 if paths else first
 
     def _files(self, *forms: Form) -> list[Path]:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from vectormigrate_dagster.databases import Database, Refusal, Source
 from vectormigrate_dagster.model import Split
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
-from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
+from vectormigrate_dagster.transfer.guard import NO_GUARD, SplitGuard
 from vectormigrate_dagster.transfer.heap import keep_heap_small, look_for_cycles_seldom
 from vectormigrate_dagster.transfer.line import MAPPED_AHEAD, Done, Line
 from vectormigrate_dagster.transfer.mapper import Mapper
@@ -88,7 +88,7 @@ def transfer_split(
     on_conflict: OnConflict = "fail",
     ownership: OwnershipLog | None = None,
     sent: SentLog | None = None,
-    guard: PageGuard | None = None,
+    guard: SplitGuard | None = None,
     throttle: Throttle | None = None,
     stop: Stop = never,
     verify_every: int = 0,
@@ -110,7 +110,8 @@ def transfer_split(
         on_conflict: what to do with a record of somebody else under one of our ids; needs `ownership`.
         ownership: the partition's log; None where this migration created the collection.
         sent: notes how far a load into such a collection may have come, for a rollback.
-        guard: is told of every page that is read and every batch that is acknowledged.
+        guard: is asked before each write while an application writes to the source; the split counts as moved when it
+            has finished, which is when the iterator ends.
         throttle: retries, batch size and rate; its rate may be changed while work runs. One transfer at a time sets its
             batch size; the next may use it again.
         stop: is asked in the caller's thread, before each checkpoint and about twice a second; once it says True,
@@ -120,13 +121,14 @@ def transfer_split(
 
     Raises:
         Stopped: `stop` said True before all was acknowledged; calls that were under way have come to their end.
+        LeaseHeld: `guard` says that somebody else has the split; resumable.
         ValidationFailed: a batch read back differs from what was sent, or the mapping lost a record.
         BrokenScan: the source broke the order that a complete scan relies on.
         VectorMigrateError: anything else that a database, the mapping or a disk said; resumable.
     """
     keep_heap_small()
     look_for_cycles_seldom()
-    guard, throttle = guard or NoGuard(), throttle or Throttle.of(batch_records=settings.batch_records)
+    throttle = throttle or Throttle.of(batch_records=settings.batch_records)
     writers = 1 if target.capabilities.single_process else settings.writers
     tuner = Tuner(
         throttle.batch,
@@ -147,7 +149,6 @@ def transfer_split(
         page_records=settings.page_records,
         page_bytes=settings.page_bytes,
         throttle=throttle,
-        guard=guard,
         budget=budget,
         ends=ends,
         doubts=_DOUBTS,
@@ -160,6 +161,7 @@ def transfer_split(
         tolerance=tolerance,
         sleep=ends.sleep,
         tuner=tuner,
+        guard=NO_GUARD if guard is None else guard.writes,
     )
 
     def end() -> None:
@@ -182,13 +184,15 @@ def transfer_split(
         ends=ends,
         writers=writers,
         verify_every=verify_every,
+        moving=None if guard is None else guard.moving,
     )
     started, total = time.monotonic(), Checkpoint(after="")
     try:
         look()
+        if guard is not None:
+            guard.begin()
         line.start()
         while (done := line.next(look)) is not None:
-            guard.after_ack(done.piece.token, split, last=done.piece.frees is not None)
             if done.piece.frees is not None:
                 budget.release(done.piece.frees)
             total = _add(total, done, time.monotonic() - started)
@@ -196,6 +200,8 @@ def transfer_split(
             yield total
         # Whoever looks at the target next does so with another object, which cannot know what it has to wait for.
         throttle.target.call(target.wait_visible, sleep=ends.sleep)
+        if guard is not None:
+            guard.finish()
     finally:
         end()
         line.join()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import BrokenScan, DatabaseError, Stopped
 from vectormigrate_dagster.model import Batch, Id, Split, id_text
-from vectormigrate_dagster.transfer.guard import NoGuard, PageGuard
 from vectormigrate_dagster.transfer.limits import BatchSize
 from vectormigrate_dagster.transfer.rate import Clock
 from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
@@ -38,12 +37,10 @@ class Page:
     """What the source gave at once.
 
     Args:
-        token: what the guard said before the page was read.
         batch: the records.
         last: the last id, vanished ones included, in text form.
     """
 
-    token: int
     batch: Batch
     last: str
 
@@ -60,12 +57,11 @@ class Piece:
     """A batch on its way: a page of the source, or a part of one.
 
     Args:
-        token, last: see `Page`; `last` of the batch.
         batch: the records.
+        last: the last id, as of `Page`.
         frees: bytes of vectors in the page, if this is the last piece of it; None if there are more.
     """
 
-    token: int
     batch: Batch
     last: str
     frees: int | None
@@ -84,7 +80,7 @@ def cut(page: Page, size: Callable[[], int]) -> Iterator[Piece]:
         ends = end == len(batch)
         piece = batch if ends and start == 0 else batch.slice(start, end)
         last = page.last if ends else id_text(piece.ids[len(piece) - 1])
-        yield Piece(token=page.token, batch=piece, last=last, frees=batch.nbytes if ends else None)
+        yield Piece(batch=piece, last=last, frees=batch.nbytes if ends else None)
         del piece  # or it would live on until the next one is wanted
         if ends:
             return
@@ -159,7 +155,6 @@ class PageReader:
         page_records: int,
         page_bytes: int,
         throttle: Throttle,
-        guard: PageGuard,
         budget: Budget,
         ends: Interrupt,
         doubts: int = 0,
@@ -171,7 +166,6 @@ class PageReader:
         self._batch_records = batch_records
         self._page_bytes = page_bytes
         self._throttle = throttle
-        self._guard = guard
         self._budget = budget
         self._ends = ends
         self._after = after
@@ -198,14 +192,13 @@ class PageReader:
                 self._budget.reserve(lambda: self._ends.is_set)
                 if self._ends.is_set:
                     raise Stopped(f"reading {self._split} was stopped after id {self._after!r}; run it again to go on")
-                token = self._guard.before_read()
                 batch = self._throttle.source.call(self._pull, sleep=self._ends.sleep)
                 if batch is None:
                     return
                 self._after = self._checked(batch)
                 self._budget.hold(batch.nbytes)
                 self._throttle.rate.acquire(len(batch) + len(batch.vanished), sleep=self._ends.sleep)
-                page = Page(token=token, batch=batch, last=self._after)
+                page = Page(batch=batch, last=self._after)
                 self._fitting = self._page_bytes // page.record_bytes
                 yield page
                 del page, batch  # or it would live on while the next one is read
@@ -323,7 +316,6 @@ def read_split(
         page_records=page_records,
         page_bytes=PAGE_BYTES if page_records else 0,
         throttle=throttle,
-        guard=NoGuard(),
         budget=budget,
         ends=throttle.interrupt,
         repeats=repeats,

@@ -36,6 +36,10 @@ Stop = Callable[[], bool]
 """Whether somebody asked work to end."""
 
 
+Failed = Callable[[DatabaseError], None]
+"""Is told how a request failed."""
+
+
 def never() -> bool:
     """Say that nobody asked."""
     return False
@@ -153,28 +157,29 @@ class Retry:
         self._sleep = sleep
         self._jitter = wait_random_exponential(multiplier=first_seconds, max=longest_seconds)
 
-    def call(self, function: Callable[[], T], *, sleep: Sleep | None = None) -> T:
+    def call(self, function: Callable[[], T], *, sleep: Sleep | None = None, failed: Failed | None = None) -> T:
         """Call `function` until it returns.
 
         Args:
             function: is called anew for each attempt.
             sleep: used in place of the one that this object was made with.
+            failed: is told of each failure, of single requests of the call too.
 
         Raises:
             DatabaseError: one that is not transient, the last transient one, or `Unavailable` from an open circuit.
         """
         sleep = sleep or self._sleep
-        return self._repeat(partial(self._attempt, function, sleep), sleep)
+        return self._repeat(partial(self._attempt, function, sleep, failed), sleep)
 
-    def _attempt(self, function: Callable[[], T], sleep: Sleep) -> T:
-        with self.calls.slot(sleep=sleep), patient(partial(self._request, sleep)):
-            return self._counted(function)
+    def _attempt(self, function: Callable[[], T], sleep: Sleep, failed: Failed | None) -> T:
+        with self.calls.slot(sleep=sleep), patient(partial(self._request, sleep, failed)):
+            return self._counted(function, failed)
 
-    def _request(self, sleep: Sleep, request: Callable[[], T]) -> T:
+    def _request(self, sleep: Sleep, failed: Failed | None, request: Callable[[], T]) -> T:
         """Make a request of a call that is under way, in the call's own slot."""
         sleep(0)  # it may be one of very many
         try:
-            return self._repeat(partial(self._counted, request), sleep)
+            return self._repeat(partial(self._counted, request, failed), sleep)
         except DatabaseError as error:
             error.repeated = True
             raise
@@ -194,11 +199,13 @@ class Retry:
         result: T = retrying(checked)
         return result
 
-    def _counted(self, function: Callable[[], T]) -> T:
+    def _counted(self, function: Callable[[], T], failed: Failed | None) -> T:
         """Call `function` and tell the circuit how it ended."""
         try:
             result = function()
         except DatabaseError as error:
+            if failed is not None:
+                failed(error)
             if _may_succeed(error):
                 self.circuit.failed()
             raise

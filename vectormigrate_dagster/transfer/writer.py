@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -20,12 +20,16 @@ from vectormigrate_dagster.model import Batch, IdColumn, id_text
 from vectormigrate_dagster.model.compare import Comparison, Tolerance, compare
 from vectormigrate_dagster.model.digests import record_digests
 from vectormigrate_dagster.model.vectors import Mask
+from vectormigrate_dagster.transfer.guard import NO_GUARD, WriteGuard
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.transfer.tuning import Tuner
 
 OnConflict = Literal["fail", "skip", "overwrite"]
 Rows = npt.NDArray[np.int64]
+Moving = Callable[[Batch], Collection[str]]
+"""Which records of a mapped batch, by their ids as text, an application has written since the transfer began."""
+
 T = TypeVar("T")
 
 _VERIFIED_RECORDS = 20
@@ -60,6 +64,7 @@ class BatchWriter:
         ownership: what tells ours from others; None where this migration created the collection.
         sleep: how to wait between attempts; is asked before each call as well, and ends the batch by raising.
         tuner: is told how writes went.
+        guard: is asked before each request that writes.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class BatchWriter:
         tolerance: Tolerance,
         sleep: Sleep,
         tuner: Tuner | None = None,
+        guard: WriteGuard = NO_GUARD,
     ) -> None:
         self._target = target
         self._throttle = throttle
@@ -80,15 +86,17 @@ class BatchWriter:
         self._tolerance = tolerance
         self._sleep = sleep
         self._tuner = tuner
+        self._guard = guard
         self._lock = threading.Lock()
         self._refused_in_a_row = 0
 
-    def write(self, batch: Batch, *, verify: int | None = None) -> Written:
+    def write(self, batch: Batch, *, verify: int | None = None, moving: Moving | None = None) -> Written:
         """Write a batch; return when the target has accepted all of it but what it refused.
 
         Args:
             batch: records as the target takes them.
             verify: seed of a sample that is read back and compared; None reads nothing back.
+            moving: is asked which of the records that differ an application has written meanwhile; those may differ.
 
         Raises:
             TargetNotEmpty: somebody else's records stand there and `on_conflict` is "fail".
@@ -99,7 +107,7 @@ class BatchWriter:
         kept = self._claim(batch)
         refused = self._send(kept)
         if verify is not None:
-            self._verify(_without(kept, {refusal.id for refusal in refused}), verify)
+            self._verify(_without(kept, {refusal.id for refusal in refused}), verify, moving)
         return Written(
             acknowledged=len(kept) - len(refused),
             skipped=len(batch) - len(kept),
@@ -121,6 +129,10 @@ class BatchWriter:
         if len(unknown) == 0:
             return batch
         found = self._retry(partial(self._target.fetch, batch.ids.take(unknown), batch.scope))
+        if len(found.batch):  # perhaps a re-sync of this migration has written them since
+            known[unknown] = log.wrote(batch.ids.take(unknown), batch.scope)
+            if known[unknown].any():
+                return self._claim(batch)
         if len(found.batch) and self._on_conflict == "fail":
             raise TargetNotEmpty(
                 f"{self._target.endpoint} holds {len(found.batch)} of the records to be written that this migration "
@@ -144,7 +156,7 @@ class BatchWriter:
             rows = waiting.pop()
             if len(rows) == 0:
                 continue
-            piece, answer = self._retry(partial(self._attempt, batch, rows))
+            piece, answer = self._guarded(partial(self._attempt, batch, rows))
             sent, rest = rows[: len(piece)], rows[len(piece) :]
             waiting.append(rest)
             if isinstance(answer, InvalidRecord):
@@ -185,7 +197,8 @@ class BatchWriter:
             piece = _front(batch, rows, len(piece) // 2)
         began = time.monotonic()
         try:
-            answer = self._target.upsert(piece)
+            with self._guard.sending():
+                answer = self._target.upsert(piece)
         except InvalidRecord as error:
             return piece, error
         except DatabaseError as error:
@@ -200,7 +213,7 @@ class BatchWriter:
             self._throttle.batch.grow()
         return piece, answer
 
-    def _verify(self, sent: Batch, seed: int) -> None:
+    def _verify(self, sent: Batch, seed: int, moving: Moving | None) -> None:
         """Read a sample of what was just written and compare it with what was sent."""
         if len(sent) == 0:
             return
@@ -210,12 +223,22 @@ class BatchWriter:
         self._retry(self._target.wait_visible)
         found = self._retry(partial(self._target.fetch, sample.ids, sample.scope))
         comparison = compare(sample, found.batch, tolerance=self._tolerance)
+        if not comparison.equal and moving is not None:
+            wrong = {*comparison.missing, *(difference.id for difference in comparison.differences)}
+            sample = _without(sample, set(moving(_only(sample, wrong))))
+            found = replace(found, batch=found.batch.take(np.flatnonzero(_in(found.batch.ids, sample.ids))))
+            comparison = compare(sample, found.batch, tolerance=self._tolerance)
         if not comparison.equal:
             raise ValidationFailed(f"{self._target.endpoint} does not hold what was just written: {_told(comparison)}")
 
     def _retry(self, function: Callable[[], T]) -> T:
         self._sleep(0)
         return self._throttle.target.call(function, sleep=self._sleep)
+
+    def _guarded(self, function: Callable[[], T]) -> T:
+        """`_retry` for a call that writes."""
+        self._sleep(0)
+        return self._throttle.target.call(function, sleep=self._guard.after(self._sleep), failed=self._guard.failed)
 
 
 def _front(batch: Batch, rows: Rows, count: int) -> Batch:
@@ -244,6 +267,11 @@ def _without(batch: Batch, texts: set[str]) -> Batch:
     if not texts:
         return batch
     return batch.take([row for row, value in enumerate(batch.ids.to_pylist()) if id_text(value) not in texts])
+
+
+def _only(batch: Batch, texts: set[str]) -> Batch:
+    """The records whose ids are among `texts`."""
+    return batch.take([row for row, value in enumerate(batch.ids.to_pylist()) if id_text(value) in texts])
 
 
 def _in(ids: IdColumn, others: IdColumn) -> Mask:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from vectormigrate_dagster.databases.ahead import ahead
+from vectormigrate_dagster.errors import Throttled, Unavailable
 
 
 def asked(count: int, seen: list[int]) -> Iterator[int]:
@@ -41,3 +42,15 @@ def test_an_error_comes_in_its_turn() -> None:
     assert [next(answers), next(answers)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(answers)
+
+
+def test_an_outcome_that_is_not_known_hides_behind_no_answer() -> None:
+    """Who hears only that the first request was turned down would believe that nothing may still be applied."""
+    together = threading.Barrier(2)
+
+    def ask(number: int) -> None:
+        together.wait(60)
+        raise Throttled("slow down") if number == 0 else Unavailable("timeout")
+
+    with pytest.raises(Unavailable):
+        list(ahead(ask, range(2)))

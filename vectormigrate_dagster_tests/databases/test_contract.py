@@ -15,7 +15,8 @@ from vectormigrate_dagster.databases.pinecone.api import IdPage
 from vectormigrate_dagster.databases.pinecone.database import Pinecone
 from vectormigrate_dagster.databases.qdrant import grpc as qdrant_grpc
 from vectormigrate_dagster.databases.qdrant.records import Page
-from vectormigrate_dagster.errors import BrokenScan, InvalidRecord, NotFound, SchemaMismatch
+from vectormigrate_dagster.databases.watch import watched
+from vectormigrate_dagster.errors import BrokenScan, InvalidRecord, LeaseHeld, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import (
     Batch,
     CollectionSchema,
@@ -475,6 +476,25 @@ def test_h09_a_refused_batch_leaves_nothing_behind(case: DatabaseCase, opened: O
     with pytest.raises(InvalidRecord):
         database.upsert(batch)
     assert database.count() == 0
+
+
+def test_whoever_watches_a_call_is_asked_before_it_writes(case: DatabaseCase, opened: Opener) -> None:
+    kind = case.kinds[0]
+    database = opened()
+    database.create(case.schema())
+    database.upsert(records(case, [1, 2], kind))
+
+    def refuse() -> None:
+        raise LeaseHeld("another worker has taken over")
+
+    with watched(refuse):
+        with pytest.raises(LeaseHeld):
+            database.upsert(records(case, [3, 4], kind))
+        with pytest.raises(LeaseHeld):
+            database.delete(numbered(kind, [1, 2]))
+    database.wait_visible()
+    assert database.count() == 2
+    assert len(database.fetch(numbered(kind, [1, 2, 3, 4])).batch) == 2
 
 
 def test_records_outlive_the_object_that_wrote_them(case: DatabaseCase, opened: Opener) -> None:

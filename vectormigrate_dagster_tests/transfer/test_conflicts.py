@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from vectormigrate_dagster.errors import StorageFailed, TargetNotEmpty, Unavailable
+from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.model.compare import compare
-from vectormigrate_dagster.transfer import OwnershipLog
+from vectormigrate_dagster.model.vectors import Mask
+from vectormigrate_dagster.transfer import OnConflict, OwnershipLog
 from vectormigrate_dagster_tests.memory import Fault, make_batch
-from vectormigrate_dagster_tests.transfer.conftest import Pair
+from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved
 
 FOREIGN = [5, 15, 16, 99]
 
@@ -100,3 +102,26 @@ def test_h21_without_a_log_entry_nothing_is_sent(pair: Pair, tmp_path: Path, mon
 def test_a_created_collection_needs_no_look_up(pair: Pair) -> None:
     list(pair.move())
     assert pair.target.calls["fetch"] == 0
+
+
+@pytest.mark.parametrize("on_conflict", ["fail", "skip", "overwrite"])
+def test_what_a_re_sync_of_ours_has_written_meanwhile_is_no_conflict(
+    pair: Pair, tmp_path: Path, on_conflict: OnConflict
+) -> None:
+    catching_up = OwnershipLog(tmp_path / "changes")
+
+    class Together(OwnershipLog):
+        def wrote(self, ids: IdColumn, scope: str | None) -> Mask:
+            return super().wrote(ids, scope) | catching_up.wrote(ids, scope)
+
+    def catch_up(method: str) -> None:
+        if method == "fetch":
+            pair.target.on_call = lambda method: None
+            catching_up.record_absent(IdColumn.of(IdKind.U64, [3]), None)
+            pair.target.put(make_batch([3], seed=7))
+
+    pair.target.on_call = catch_up
+    log = Together(tmp_path / "split")
+    list(pair.move(on_conflict=on_conflict, ownership=log))
+    assert_moved(pair)
+    assert log.overwritten == 0

@@ -159,12 +159,12 @@ def test_h28_retry_after_is_honoured_by_reads_and_writes(pair: Pair, side: str, 
     waits: list[float] = []
 
     class Watched(Retry):
-        def call(self, function: Callable[[], Any], *, sleep: Callable[[float], None]) -> Any:
+        def call(self, function: Callable[[], Any], *, sleep: Callable[[float], None], **options: Any) -> Any:
             def wait(seconds: float) -> None:
                 waits.append(seconds)
                 sleep(min(seconds, 0.001))
 
-            return super().call(function, sleep=wait)
+            return super().call(function, sleep=wait, **options)
 
     database = pair.source if side == "source" else pair.target
     database.faults.append(Fault(method, Throttled("429", retry_after=17), at=2, times=3))

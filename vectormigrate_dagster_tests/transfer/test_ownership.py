@@ -172,3 +172,15 @@ def test_the_log_is_what_was_first_said(
     assert {key for batch in reopened.absent() for key in batch.ids.to_pylist()} == {k for k, a in first.items() if a}
     images = {key for batch in reopened.before_images() for key in batch.ids.to_pylist()}
     assert images == {k for k, a in first.items() if not a}
+
+
+def test_what_another_process_records_since_is_taken_in(tmp_path: Path) -> None:
+    writing = OwnershipLog(tmp_path)
+    reading = OwnershipLog(tmp_path)
+    writing.record_absent(column(1), None)
+    reading.refresh()
+    writing.record_before(make_batch([2]))
+    assert reading.wrote(column(1, 2), None).tolist() == [True, False]
+    reading.refresh()
+    assert reading.wrote(column(1, 2), None).tolist() == [True, True]
+    assert reading.overwritten == 1

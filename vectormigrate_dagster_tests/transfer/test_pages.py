@@ -11,7 +11,7 @@ import pytest
 from vectormigrate_dagster.databases import Refusal, Source
 from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.model import Batch, IdKind, Split
-from vectormigrate_dagster.transfer import Interrupt, NoGuard, Settings
+from vectormigrate_dagster.transfer import Interrupt, Settings
 from vectormigrate_dagster.transfer.reader import Budget, PageReader
 from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, SameMapped, SameMapper, make_batch
 from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved, impatient
@@ -152,7 +152,6 @@ def reader(source: MemoryDatabase, clock: Any, batch: int) -> PageReader:
         page_records=10_000,
         page_bytes=2**20,
         throttle=impatient(),
-        guard=NoGuard(),
         budget=Budget(pages=1000, bytes=2**40),
         ends=Interrupt(),
         clock=clock,

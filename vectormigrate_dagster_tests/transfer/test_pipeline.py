@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_h07_ids_from_outside_of_the_split_are_refused(pair: Pair) -> None:
         list(pair.move(split=Split(kind=IdKind.U64, last="25")))
 
 
-########## Bounds, guard ##########
+########## Bounds ##########
 
 
 @pytest.mark.parametrize("bounds", [{"max_pages": 3}, {"max_bytes": 10 * 4 * 4 * 3}])
@@ -139,49 +138,6 @@ def test_h29_pages_alive_never_exceed_the_bounds(bounds: dict[str, int]) -> None
         gc.unfreeze()
     assert most <= 4  # the three of the bound, and the one that the reader's generator has in its hand
     assert pair.target.ids() == pair.source.ids()
-
-
-def test_the_guard_brackets_every_page(pair: Pair) -> None:
-    events: list[tuple[str, Any]] = []
-
-    class Watching:
-        def before_read(self) -> int:
-            token = len([event for event in events if event[0] == "read"])
-            events.append(("read", token))
-            return token
-
-        def after_ack(self, token: int, split: Split, *, last: bool) -> None:
-            assert len(pair.target.ids()) >= 10 * (token + 1)
-            assert last
-            events.append(("ack", token))
-
-    for number, _ in enumerate(pair.move(guard=Watching())):
-        assert ("ack", number) in events
-        assert ("ack", number + 1) not in events
-    assert [token for what, token in events if what == "ack"] == list(range(10))
-    assert all(events.index(("read", token)) < events.index(("ack", token)) for token in range(10))
-
-
-@pytest.mark.parametrize("writers", [1, 4])
-def test_the_guard_is_told_which_batch_ends_a_page(pair: Pair, writers: int) -> None:
-    tokens, acks = iter(range(100)), list[tuple[int, bool, int]]()
-
-    class Watching:
-        def before_read(self) -> int:
-            return next(tokens)
-
-        def after_ack(self, token: int, split: Split, *, last: bool) -> None:
-            acks.append((token, last, len(pair.target.ids())))
-
-    list(pair.move(guard=Watching(), settings=Settings(batch_records=10, page_records=40, writers=writers)))
-    assert [(token, last) for token, last, _ in acks] == [
-        *[(0, True)],  # the first page is one batch
-        *[(1, False), (1, False), (1, False), (1, True)],
-        *[(2, False), (2, False), (2, False), (2, True)],
-        *[(3, True)],
-    ]
-    whole = {0: 10, 1: 50, 2: 90, 3: 100}
-    assert all(there >= whole[token] for token, last, there in acks if last)
 
 
 def test_the_source_is_only_scanned(pair: Pair) -> None:

@@ -38,6 +38,7 @@ from vectormigrate_dagster.databases.pinecone.schema import creation, read_schem
 from vectormigrate_dagster.databases.pinecone.searching import filter_of
 from vectormigrate_dagster.databases.pinecone.writes import Unseen, Writes
 from vectormigrate_dagster.databases.schema_check import check_schema
+from vectormigrate_dagster.databases.watch import about_to_write
 from vectormigrate_dagster.errors import DatabaseError, NotFound, Unavailable
 from vectormigrate_dagster.model import Batch, CollectionSchema, IdColumn, IdKind, Split, VectorKind, VectorSchema
 
@@ -162,6 +163,7 @@ class Pinecone(PineconeReader):
         possible = self._possible(ids)
         for start in range(0, len(possible), FETCH_LIMIT):
             piece = possible[start : start + FETCH_LIMIT]
+            about_to_write()
             try:
                 with self._client("read"):  # no record is to blame for what goes wrong
                     position = api.delete(namespace, piece)

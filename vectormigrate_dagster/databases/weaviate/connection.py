@@ -13,6 +13,7 @@ from vectormigrate_dagster.databases.client import Doing
 from vectormigrate_dagster.databases.endpoint import Endpoint, WeaviateOptions, known_as
 from vectormigrate_dagster.databases.pages import PageSize
 from vectormigrate_dagster.databases.version import Version, version_of
+from vectormigrate_dagster.databases.watch import about_to_write
 from vectormigrate_dagster.databases.weaviate.capabilities import (
     ALIASES,
     DEFAULT_MESSAGE_BYTES,
@@ -215,6 +216,8 @@ class WeaviateConnection(WeaviateErrors):
         with self._client(doing) as wire:
             if scope is not None:
                 self._tenants.require_active(wire, [scope], self.sleep)
+                if doing == "write":
+                    about_to_write()  # it may have taken a while
             try:
                 yield wire
             except Exception:
