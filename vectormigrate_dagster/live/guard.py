@@ -1,0 +1,93 @@
+"""Watches the load of one split while an application writes to the source (rules 10 to 13 of the live protocol)."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from vectormigrate_dagster.live.journal import Journal, Key, SplitAttempt
+from vectormigrate_dagster.model import IdColumn, Split
+from vectormigrate_dagster.transfer.guard import WriteGuard
+
+LEASE_SECONDS = 60.0
+"""For how long a load may write before it asks again; after a crash, others wait so long and `Bounds.request` more."""
+
+
+class SplitGuard:
+    """One attempt to load a split; what `transfer.transfer_split` takes as `guard`.
+
+    Another attempt ends this one: the next write then raises `LeaseHeld`, and the split is loaded by the other.
+
+    Args:
+        journal: the migration's.
+        key: the partition's key.
+        split: what it moves.
+        seconds: see `LEASE_SECONDS`.
+    """
+
+    def __init__(self, journal: Journal, key: str, split: Split, *, seconds: float = LEASE_SECONDS) -> None:
+        self.writes = WriteGuard(self._check, self._unsure)
+        self.touched: int | None = None
+        self._journal = journal
+        self._key = key
+        self._split = split
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._attempt: SplitAttempt | None = None
+        self._unsure_until = 0.0
+
+    @property
+    def attempt(self) -> SplitAttempt:
+        """What the journal knows of this attempt."""
+        if self._attempt is None:
+            raise ValueError(f"split '{self._key}' was not begun")
+        return self._attempt
+
+    def begin(self) -> None:
+        """Note durably, before the first read, from where on the split must distrust what it reads.
+
+        Raises:
+            LeaseHeld: the sides were switched, so nothing is loaded any more.
+            StorageFailed: the journal cannot be written.
+        """
+        self._attempt = self._journal.begin_split(self._key, seconds=self._seconds)
+
+    def moving(self, ids: IdColumn, scope: str | None) -> set[str]:
+        """Those ids of the source, as text, that an application has written since `begin`, or is writing."""
+        keys = [Key(called, ids.kind, text) for text in ids.texts() for called in {scope, None}]
+        return {key.text for key in self._journal.moving(keys, since=self.attempt.low)}
+
+    def finish(self) -> None:
+        """Ask for another look at each key of the split that was named since `begin`; `touched` says how many.
+
+        That is left to catch-up (`Journal.retire_splits`), and `touched` stays None, while a request of an attempt that
+        was given up, or one of this attempt whose outcome is not known, can still be applied.
+
+        Raises:
+            LeaseHeld: another attempt has begun.
+            StorageFailed: the journal cannot be written.
+        """
+        unsure = max(0.0, self._unsure_until - time.monotonic())
+        self.touched = self._journal.leave_split(self.attempt, belongs=self._belongs, unsure=unsure)
+
+    def _check(self) -> None:
+        """See that this attempt may send; renews it once half of its time is over."""
+        attempt = self.attempt
+        if attempt.ends - time.monotonic() < self._seconds / 2:
+            with self._lock:
+                if self._attempt is attempt:  # or another thread has renewed it
+                    self._attempt = self._journal.renew(attempt, seconds=self._seconds)
+        self.attempt.check()
+
+    def _unsure(self) -> None:
+        bounds = self.attempt.control.bounds
+        self._unsure_until = time.monotonic() + bounds.request + bounds.margin
+
+    def _belongs(self, key: Key) -> bool:
+        split = self._split
+        return key.kind is split.kind and self._is_scope(key, split.scope) and split.contains(key.id)
+
+    @staticmethod
+    def _is_scope(key: Key, scope: str | None) -> bool:
+        """Whether a key may be of a scope; one without may be of the default scope, whatever that is called."""
+        return key.scope == scope or key.scope is None or scope is None
