@@ -143,12 +143,13 @@ def _plainly_scaled(one: Floats, two: Floats) -> Mask:
     by the best factor, which cannot be further away.
     """
     with np.errstate(all="ignore"):
-        unit = one * (_products(one, two) / _products(one, one)).astype(np.float32)[:, None]
+        factor = _products(one, two) / _products(one, one)
+        unit = one * factor.astype(np.float32)[:, None]
         apart = np.subtract(two, unit)
         np.abs(apart, out=apart)
         np.abs(unit, out=unit)
         unit *= np.float32(COMPONENT_ROUNDING * _SURELY)
-        near = np.less_equal(apart, unit).all(axis=1)
+        near = np.less_equal(apart, unit).all(axis=1) & (factor > 0)  # the opposite vector is a multiple too
         length = np.einsum("ij,ij->i", two, two)  # squared, which doubles how far it is from 1
         mask: Mask = near & (np.abs(length - 1) <= length_rounding(one.shape[1]))
     return mask

@@ -46,6 +46,9 @@ def _vectors(rows: int, dim: int, seed: int = 0) -> Floats:
     return values * random.uniform(0.01, 100, (rows, 1)).astype(np.float32)
 
 
+BACK = Tolerance(min_cosine={"v": 0.99}, written_back=frozenset({"v"}))
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 17, 384, 1536])
 @pytest.mark.parametrize("normalise", [_divided, _one_by_one, _by_reciprocal])
 def test_whatever_normalises_passes(dim: int, normalise: object) -> None:
@@ -118,3 +121,26 @@ def test_blocks_find_the_rows_that_differ(rows: int, dtype: type, dim: int, wron
     assert np.flatnonzero(array_rows_that_differ(one[::-1], two[::-1])).tolist() == sorted(
         rows - 1 - row for row in expected
     )
+
+
+@pytest.mark.parametrize("normalise", [_divided, _one_by_one, _by_reciprocal])
+def test_a_side_that_normalises_what_is_written_back_promises_it_so(normalise: object) -> None:
+    found = _vectors(300, 17)
+    promised: Floats = normalise(found)  # type: ignore[operator]  # one of the functions above
+    assert compare(_batch(promised), _batch(found), tolerance=BACK).equal
+    assert compare(_batch(promised), _batch(found)).mismatched == 300
+
+
+def test_a_side_that_was_written_back_promises_nothing_else() -> None:
+    found = _vectors(4, 17)
+    promised = _divided(found)
+    promised[0, 3] *= np.float32(1.00001)
+    promised[1] *= np.float32(2)
+    promised[2] = -promised[2]
+    compared = compare(_batch(promised), _batch(found), tolerance=BACK)
+    assert [one.id for one in compared.differences] == ["0", "1", "2"]
+
+
+def test_the_opposite_vector_is_no_multiple_that_passes() -> None:
+    promised = _vectors(300, 17)
+    assert _compared(promised, -_divided(promised)).mismatched == 300
