@@ -71,17 +71,30 @@ def _extra_of(context: Context, batch: Batch, sink: Sink, different: DigestSet) 
     listing = Listing(context.mapper, rows.slice(0, 0), rows)
     mine = context.wrote(rows)
     texts = [id_text(value) for value in rows.ids.to_pylist()]
-    extra = [texts[row] for row in np.flatnonzero(mine)]
-    others = [texts[row] for row in np.flatnonzero(~mine)]
+    moving = _moving(context, rows)
+    extra = [texts[row] for row in np.flatnonzero(mine) if texts[row] not in moving]
+    others = [texts[row] for row in np.flatnonzero(~mine) if texts[row] not in moving]
     sink(listing.unpromised(extra))
     if context.exceptions.pre_existing == 0:
         sink(listing.unpromised(others))
     return Outcome(
         extra=len(extra),
         others=len(others),
+        in_motion=len(moving),
         surplus=tuple(map(finding_of, listing.unpromised(extra[:SHOWN]))),
         strangers=tuple(map(finding_of, listing.unpromised(others[:SHOWN]))),
     )
+
+
+def _moving(context: Context, rows: Batch) -> set[str]:
+    """Those of a batch of the target, by id, whose records of the source an application is changing."""
+    if context.motion is None:
+        return set()
+    found = {row: original_of(context.mapper, rows, row) for row in range(len(rows))}
+    known = {original for original in found.values() if original is not None}
+    moving = context.motion.moving(known, context.since)
+    ids = rows.ids.to_pylist()
+    return {id_text(ids[row]) for row, original in found.items() if original in moving}
 
 
 def _is_first(ids: IdColumn) -> Mask:

@@ -13,6 +13,7 @@ from vectormigrate_dagster.validation.context import Context
 from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.listing import Listing, Sink, finding_of
 from vectormigrate_dagster.validation.mismatches import Mismatch
+from vectormigrate_dagster.validation.motion import slack
 from vectormigrate_dagster.validation.outcome import Outcome
 from vectormigrate_dagster.validation.report import SHOWN, TierResult
 
@@ -34,6 +35,9 @@ def conclude(
     if surplus > 0 or (outcome.asked and not _is_proven(context, surplus)):
         outcome = Outcome.sum([outcome, look_beyond(context, sink=sink, different=different())])
         surplus = context.target_records - outcome.met
+    # Not before: what lies beyond is looked at record by record, which excuses no more than what is in motion.
+    if surplus and abs(surplus) <= slack(context):
+        surplus = 0
     if surplus > outcome.repeated:
         outcome = Outcome.sum([outcome, _repeated(context, sink)])
     ids = _ids(context, outcome, surplus, seconds=outcome.seconds + time.monotonic() - started)
@@ -81,6 +85,7 @@ def _ids(context: Context, outcome: Outcome, surplus: int, *, seconds: float) ->
         mismatched=collisions + twice,
         missing=outcome.missing,
         extra=extra,
+        in_motion=outcome.in_motion,
         statement=_ids_statement(context, outcome, extra=extra, collisions=collisions, twice=twice),
         differences=tuple(named[:SHOWN]),
         seconds=seconds,
@@ -95,6 +100,7 @@ def _ids_statement(context: Context, outcome: Outcome, *, extra: int, collisions
     text += f" beyond the {before:,} that stood there before" if before else ""
     text += f"; {collisions:,} records share an id with another after mapping" if collisions else ""
     text += f"; {twice:,} ids are in the target more than once" if twice else ""
+    text += _motion_text(outcome)
     return text if outcome.promised else f"{text}; nothing was promised, so nothing is proven"
 
 
@@ -108,6 +114,7 @@ def _records(context: Context, outcome: Outcome) -> TierResult:
         mismatched=outcome.mismatched,
         missing=outcome.missing,
         extra=outcome.repeated,
+        in_motion=outcome.in_motion,
         statement=_records_statement(context, outcome, wrong),
         differences=outcome.findings,
         counts=outcome.counts,
@@ -115,8 +122,13 @@ def _records(context: Context, outcome: Outcome) -> TierResult:
     )
 
 
+def _motion_text(outcome: Outcome) -> str:
+    return f"; {outcome.in_motion:,} are in motion and left to catch-up" if outcome.in_motion else ""
+
+
 def _records_statement(context: Context, outcome: Outcome, wrong: int) -> str:
     left = f"; {outcome.left_alone:,} of somebody else's were left alone" if outcome.left_alone else ""
+    left += _motion_text(outcome)
     if outcome.compared == 0:
         empty = context.both_empty
         return "both collections are empty" if empty else f"no record was compared, so nothing is proven{left}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.mapper import Mapper
 from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.transfer.throttle import Throttle
+
+if TYPE_CHECKING:
+    from vectormigrate_dagster.validation.motion import Motion
 
 Ours = Callable[[IdColumn, str | None], Mask]
 
@@ -53,6 +58,8 @@ class Context:
         splits: what of the source was moved; together they are the whole migration, or one partition.
         mapper: what the plan promised: a record of the target for each record of the source.
         tolerance: what the plan demands of vectors.
+        motion: knows what an application changes meanwhile; None if nobody writes.
+        began: a position of `motion` before anything was read that others have compared and this concludes from.
     """
 
     source: Source
@@ -62,6 +69,15 @@ class Context:
     tolerance: Tolerance = EXACT
     exceptions: Exceptions = NO_EXCEPTIONS
     throttle: Throttle = field(default_factory=Throttle)
+    motion: Motion | None = None
+    began: int = sys.maxsize
+    since: int = field(init=False, default=0)
+    """A position of `motion` before anything was read by this."""
+
+    def __post_init__(self) -> None:
+        """Note the position."""
+        if self.motion is not None:
+            object.__setattr__(self, "since", self.motion.position())
 
     @property
     def scopes(self) -> list[str | None]:

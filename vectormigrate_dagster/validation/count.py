@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from vectormigrate_dagster.validation.context import Context
+from vectormigrate_dagster.validation.motion import slack, slack_text
 from vectormigrate_dagster.validation.report import TierResult
 
 _REPEATED = "rows that repeat the id of another one (of those the source returns one)"
@@ -33,14 +34,20 @@ def check_count(context: Context, *, accounted: int | None = None) -> TierResult
     for number, what in ((known.refused, "refused"), (known.vanished, "vanished at the source"), (repeated, _REPEATED)):
         statement += f" - {number:,} {what}" if number else ""
     statement += f" + {known.pre_existing:,} that stood there before" if known.pre_existing else ""
+    differ_by = abs(actual - expected)
+    # Asked only where it matters: most validations are of collections that nobody writes to.
+    allowed = slack(context) if differ_by else 0
+    moving = differ_by if differ_by <= allowed else 0
+    statement += slack_text(moving, allowed)
     if context.both_empty:
         statement = "both collections are empty"
     return TierResult(
         tier="count",
-        passed=actual == expected and (expected > 0 or context.both_empty),
+        passed=moving == differ_by and (expected > 0 or context.both_empty),
         checked=expected,
-        missing=max(0, expected - actual),
-        extra=max(0, actual - expected),
+        missing=max(0, expected - actual - moving),
+        extra=max(0, actual - expected - moving),
+        in_motion=moving,
         statement=statement,
         seconds=time.monotonic() - started,
     )

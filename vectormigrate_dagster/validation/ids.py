@@ -13,6 +13,7 @@ from vectormigrate_dagster.model.digests import Digests, DigestSet, digests
 from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.context import Context, Exceptions
+from vectormigrate_dagster.validation.motion import slack, slack_text
 from vectormigrate_dagster.validation.report import SHOWN, Finding, TierResult
 
 _SPLIT_RECORDS = 1_000_000
@@ -78,15 +79,19 @@ class IdCheck(Check):
         missing = np.setdiff1d(self._promised.sorted(), found.sorted(), assume_unique=True)
         unexpected = extras.unexpected
         collisions, twice = self._records - len(self._promised), records - len(found)
-        clean = not (len(missing) or unexpected or collisions or twice)
+        wrong = len(missing) + unexpected
+        allowed = slack(self._context) if wrong else 0
+        moving = wrong if wrong <= allowed else 0
+        clean = not (wrong - moving or collisions or twice)
         return TierResult(
             tier="ids",
             passed=clean and (self._records > 0 or self._context.both_empty),
             checked=self._records,
             mismatched=collisions + twice,
-            missing=len(missing),
-            extra=unexpected,
-            statement=self._statement(len(missing), unexpected, collisions, twice),
+            missing=0 if moving else len(missing),
+            extra=0 if moving else unexpected,
+            in_motion=moving,
+            statement=self._statement(len(missing), unexpected, collisions, twice) + slack_text(moving, allowed),
             differences=() if clean else tuple([*self._name(missing), *extras.findings][:SHOWN]),
             seconds=time.monotonic() - started,
         )

@@ -24,6 +24,7 @@ class Outcome(BaseModel):
         extra: records of this migration that are there and were not promised.
         others: records of somebody else that were met; they may have stood there before.
         repeated: records that the target returned more than once.
+        in_motion: records that differed, and that an application was changing; nothing is said of them.
         counts: mismatches per vector and field.
         findings: the first of what differs, is missing, or came twice.
         surplus: the first of the extra records.
@@ -43,6 +44,7 @@ class Outcome(BaseModel):
     extra: int = 0
     others: int = 0
     repeated: int = 0
+    in_motion: int = 0
     counts: dict[str, int] = Field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     surplus: tuple[Finding, ...] = ()
@@ -82,4 +84,5 @@ _NUMBERS = (
     "extra",
     "others",
     "repeated",
+    "in_motion",
 )

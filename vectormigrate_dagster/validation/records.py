@@ -13,6 +13,8 @@ from vectormigrate_dagster.model import Batch, id_text
 from vectormigrate_dagster.model.compare import Comparison, compare
 from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.context import Context
+from vectormigrate_dagster.validation.motion import Suspects
+from vectormigrate_dagster.validation.pairs import Pair
 from vectormigrate_dagster.validation.report import SHOWN, Finding, TierResult, share_text
 from vectormigrate_dagster.validation.sample import Sample
 
@@ -27,6 +29,8 @@ class RecordCheck(Check):
     def __init__(self, context: Context, sample: Sample | None = None) -> None:
         self._context = context
         self._sample = sample
+        self._suspects = None if context.motion is None else Suspects(context, context.motion)
+        self._in_motion = 0
         self._checked = self._mismatched = self._missing = self._extra = self._left_alone = 0
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
@@ -45,8 +49,9 @@ class RecordCheck(Check):
         self._seconds += time.monotonic() - started
 
     def result(self) -> TierResult:
-        """What came out."""
+        """What came out, after another look at records that may be in motion."""
         context = self._context
+        self._settle()
         wrong = self._mismatched + self._missing
         empty = self._checked == 0
         return TierResult(
@@ -56,6 +61,7 @@ class RecordCheck(Check):
             mismatched=self._mismatched,
             missing=self._missing,
             extra=self._extra,
+            in_motion=self._in_motion,
             statement=self._statement(wrong),
             differences=tuple(self._findings),
             counts=dict(self._counts.most_common()),
@@ -65,6 +71,7 @@ class RecordCheck(Check):
     def _statement(self, wrong: int) -> str:
         sample = self._sample
         left = f"; {self._left_alone:,} of somebody else's were left alone" if self._left_alone else ""
+        left += f"; {self._in_motion:,} are in motion and left to catch-up" if self._in_motion else ""
         if self._checked == 0:
             empty = self._context.both_empty
             return "both collections are empty" if empty else f"no record was compared, so nothing is proven{left}"
@@ -85,8 +92,25 @@ class RecordCheck(Check):
         return self._context.throttle.target.call(fetch).batch
 
     def _compare(self, expected: Batch, found: Batch) -> None:
+        comparison = compare(expected, found, tolerance=self._context.tolerance)
+        if not comparison.equal and self._suspects is not None:
+            pair, comparison = self._suspects.without(Pair(expected, found), comparison)
+            expected = pair.promised
+        self._add(expected, comparison)
+
+    def _settle(self) -> None:
+        if self._suspects is None:
+            return
+        settled, still = self._suspects.settle()
+        self._in_motion += still
+        for pair in settled:
+            # Of a sample, what nobody promised is another tier's business: it was deleted since it was drawn.
+            if len(pair.promised):
+                compared = compare(pair.promised, pair.found, tolerance=self._context.tolerance)
+                self._add(pair.promised, replace(compared, extra=()))
+
+    def _add(self, expected: Batch, comparison: Comparison) -> None:
         context = self._context
-        comparison = compare(expected, found, tolerance=context.tolerance)
         if context.exceptions.ours is not None:
             comparison = self._only(comparison, context.written(expected))
         self._checked += comparison.checked

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +23,7 @@ from vectormigrate_dagster.mapping.plan import PlannedSplit
 from vectormigrate_dagster.model import IdColumn, IdKind, id_text
 from vectormigrate_dagster.model.digests import DigestSet
 from vectormigrate_dagster.transfer.mapper import Mapper
-from vectormigrate_dagster.transfer.resync import Keys, Outcome, Resync, Resynced, Seen
+from vectormigrate_dagster.transfer.resync import Keys, Outcome, Resynced, Seen
 from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.validation.listing import original_of
 from vectormigrate_dagster.validation.mismatches import (
@@ -90,6 +91,13 @@ class RepairReport(BaseModel):
         return sum(self.count(outcome) for outcome in _UNSETTLED)
 
 
+class MakesEqual(Protocol):
+    """Makes records of the target equal to the source's, such as `Resync`."""
+
+    def make_equal(self, keys: Keys) -> list[Resynced]:
+        """See `Resync.make_equal`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RepairContext:
     """What a repair works with.
@@ -104,7 +112,7 @@ class RepairContext:
     mapper: Mapper
     throttle: Throttle
     splits: Sequence[PlannedSplit]
-    resync_of: Callable[[str], Resync]
+    resync_of: Callable[[str], MakesEqual]
     page_records: int = _CHUNK
 
 

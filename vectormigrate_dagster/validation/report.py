@@ -65,10 +65,11 @@ class TierResult(_Result):
     Args:
         tier: "count", "ids", "records" or "search".
         passed: whether everything that was checked is as promised; never True when nothing was checked, unless
-            both collections are empty.
+            both collections are empty, or, of the search tier, all that was asked is in motion.
         checked: records, or queries of the search tier.
         mismatched: checked ones that are on both sides and differ.
         missing, extra: records that the target lacks, or has beyond what was expected.
+        in_motion: records that differed while an application was changing them; neither right nor wrong.
         statement: the result as a sentence, with what it lets one conclude.
         differences: the first 20.
         counts: mismatches per vector and field.
@@ -86,6 +87,7 @@ class TierResult(_Result):
     mismatched: int = 0
     missing: int = 0
     extra: int = 0
+    in_motion: int = 0
     statement: str
     differences: tuple[Finding, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)

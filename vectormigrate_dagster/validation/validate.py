@@ -18,6 +18,7 @@ from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.ids import IdCheck
 from vectormigrate_dagster.validation.listing import Sink, ignore
 from vectormigrate_dagster.validation.mismatches import Mismatch, note_different
+from vectormigrate_dagster.validation.motion import Motion
 from vectormigrate_dagster.validation.outcome import Outcome
 from vectormigrate_dagster.validation.picture import MOST_RECORDS as PICTURED
 from vectormigrate_dagster.validation.records import RecordCheck
@@ -39,6 +40,7 @@ def validate_sample(
     exceptions: Exceptions = NO_EXCEPTIONS,
     search: SearchSettings | None = None,
     throttle: Throttle | None = None,
+    motion: Motion | None = None,
 ) -> ValidationReport:
     """Compare counts, a random sample of `size` records, the ids where that is cheap, and answers to searches.
 
@@ -55,9 +57,10 @@ def validate_sample(
         exceptions: what a correct migration leaves different.
         search: what the search tier asks; None leaves the tier out.
         throttle: retry policy and rate.
+        motion: knows what an application changes meanwhile.
     """
     started = time.monotonic()
-    context = _context(source, target, mapper, splits, tolerance, exceptions, throttle)
+    context = _context(source, target, mapper, splits, tolerance, exceptions, throttle, motion)
     sample = draw(context, size, seed=seed)
     records = RecordCheck(context, sample)
     records.add_all(sample.parts)
@@ -80,6 +83,7 @@ def validate_full(
     exceptions: Exceptions = NO_EXCEPTIONS,
     search: SearchSettings | None = None,
     throttle: Throttle | None = None,
+    motion: Motion | None = None,
     sink: Sink = ignore,
 ) -> ValidationReport:
     """Compare counts, all ids both ways, all records, and answers to searches; see `validate_sample`.
@@ -88,7 +92,7 @@ def validate_full(
         sink: takes everything that is wrong, of which the report names the first.
     """
     started = time.monotonic()
-    context = _context(source, target, mapper, splits, tolerance, exceptions, throttle)
+    context = _context(source, target, mapper, splits, tolerance, exceptions, throttle, motion)
     different = DigestSet()
 
     def note(found: Iterable[Mismatch]) -> None:
@@ -123,13 +127,14 @@ def validate_split(
     exceptions: Exceptions = NO_EXCEPTIONS,
     throttle: Throttle | None = None,
     last: str | None = None,
+    motion: Motion | None = None,
 ) -> TierResult:
     """Compare a sample of one split's records, after it was moved up to its id `last` (None: look for its end).
 
     A split from which nothing was promised, because it is empty or all of it is refused, passes and says so. So does
     one of which all that was drawn is there and is somebody else's: that alone is no fault of the migration.
     """
-    context = _context(source, target, mapper, [split], tolerance, exceptions, throttle)
+    context = _context(source, target, mapper, [split], tolerance, exceptions, throttle, motion)
     with source.as_of_now(), target.as_of_now():
         sample = draw_split(context, split, size, seed=seed, last=last)
         records = RecordCheck(context, sample)
@@ -151,6 +156,7 @@ def _context(  # noqa: PLR0917  # in the order of every signature above
     tolerance: Tolerance,
     exceptions: Exceptions,
     throttle: Throttle | None,
+    motion: Motion | None = None,
 ) -> Context:
     return Context(
         source=source,
@@ -160,6 +166,7 @@ def _context(  # noqa: PLR0917  # in the order of every signature above
         tolerance=tolerance,
         exceptions=exceptions,
         throttle=throttle or Throttle(),
+        motion=motion,
     )
 
 

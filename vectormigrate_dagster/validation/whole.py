@@ -13,6 +13,7 @@ from vectormigrate_dagster.transfer.heap import keep_heap_small, look_for_cycles
 from vectormigrate_dagster.validation.context import Context
 from vectormigrate_dagster.validation.listing import Listing, Sink, finding_of
 from vectormigrate_dagster.validation.mismatches import Mismatch
+from vectormigrate_dagster.validation.motion import Suspects
 from vectormigrate_dagster.validation.outcome import Outcome
 from vectormigrate_dagster.validation.pairs import Pair, Watch, pairs
 from vectormigrate_dagster.validation.report import SHOWN, Finding
@@ -44,6 +45,7 @@ def compare_split(context: Context, split: Split, *, sink: Sink, watch: Watch | 
     with context.source.as_of_now(), context.target.as_of_now():
         for pair in pairs(context, split, both):
             tally.add(pair)
+        tally.settle()
     return tally.outcome()
 
 
@@ -54,6 +56,7 @@ class _Tally:
         self._context = context
         self._sink = sink
         self._asked = asked
+        self._suspects = None if context.motion is None else Suspects(context, context.motion)
         self._began = time.monotonic()
         self.read = self.vanished = 0
         self._numbers: Counter[str] = Counter()
@@ -65,6 +68,20 @@ class _Tally:
     def add(self, pair: Pair) -> None:
         """Compare a pair."""
         compared = compare(pair.promised, pair.found, tolerance=self._context.tolerance)
+        if not compared.equal and self._suspects is not None:
+            pair, compared = self._suspects.without(pair, compared)
+        self._add(pair, compared)
+
+    def settle(self) -> None:
+        """Look again at records that may be in motion."""
+        if self._suspects is None:
+            return
+        settled, still = self._suspects.settle()
+        self._numbers["in_motion"] += still
+        for pair in settled:
+            self._add(pair, compare(pair.promised, pair.found, tolerance=self._context.tolerance))
+
+    def _add(self, pair: Pair, compared: Comparison) -> None:
         self._numbers["promised"] += compared.checked
         if compared.equal and self._context.exceptions.ours is None:
             self._numbers["compared"] += compared.checked

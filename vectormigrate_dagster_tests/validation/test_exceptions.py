@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from vectormigrate_dagster.validation import (
 from vectormigrate_dagster.validation import sample as sampling
 from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.count import check_count
-from vectormigrate_dagster.validation.tolerance import tolerance_of
+from vectormigrate_dagster.validation.tolerance import tolerance_between, tolerance_of
 from vectormigrate_dagster.validation.validate import _read_all
+from vectormigrate_dagster_tests.live.support import same_mapping
 from vectormigrate_dagster_tests.memory import (
     CAPABILITIES,
     Fault,
@@ -144,6 +146,19 @@ def test_only_cosine_vectors_of_a_target_that_normalises_are_compared_by_angle()
         "several": 0.99,
     }
     assert tolerance_of(schema, CAPABILITIES, 0.99) == EXACT
+
+
+def test_a_source_that_normalises_is_believed_bit_for_bit_until_it_was_written_back() -> None:
+    mapping, rounding = same_mapping(), CAPABILITIES.but(normalises_cosine=True)
+    (vector,) = mapping.source_schema.vectors
+    assert vector.metric is Metric.COSINE
+    between = partial(tolerance_between, mapping, rounding, CAPABILITIES, 0.99)
+    assert between(written_back=False) == EXACT
+    name = mapping.vectors[0].target
+    assert between(written_back=True) == Tolerance(min_cosine={name: 0.99}, written_back=frozenset({name}))
+    assert tolerance_between(mapping, CAPABILITIES, rounding, 0.99, written_back=True) == Tolerance(
+        min_cosine={name: 0.99}, normalised=frozenset({name})
+    )
 
 
 def test_a_normalising_target_is_compared_by_angle() -> None:

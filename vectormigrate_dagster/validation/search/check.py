@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vectormigrate_dagster.databases import Database, Hits, Queries, Source, Where
 from vectormigrate_dagster.errors import AuthenticationFailed, DatabaseError, Throttled, Unavailable
-from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind
+from vectormigrate_dagster.model import Batch, IdColumn, IdKind
 from vectormigrate_dagster.transfer.throttle import Retry
 from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.context import Context
@@ -31,6 +31,7 @@ from vectormigrate_dagster.validation.search.questions import (
 )
 from vectormigrate_dagster.validation.search.settings import AUTO, SearchSettings
 from vectormigrate_dagster.validation.search.statement import statement
+from vectormigrate_dagster.validation.search.unsettled import Unsettled, ids_of_kind
 
 _WORST = 5
 _ROUGH = re.compile(r"PQ|SQ|BQ|RQ|RABITQ|SCANN|HQ", re.IGNORECASE)
@@ -59,6 +60,8 @@ class SearchCheck(Check):
         throttle.call(context.target.wait_indexed)
         described = throttle.call(context.target.describe)
         self._found = {searched.vector: described.vector(searched.vector) for searched in settings.vectors}
+        motion, kinds = context.motion, described.ids.kinds
+        self._unsettled = None if motion is None else Unsettled(context, motion, kinds)
         asked = {searched.vector: questions(settings, searched, sample) for searched in settings.vectors}
         self._choices = self._choose(next((group for group in asked.values() if group), []), sample)
         self._pairs = {name: [self._ask(one) for one in group] for name, group in asked.items()}
@@ -70,7 +73,7 @@ class SearchCheck(Check):
             self._skipped.append(f"{scopes - MOST_SCOPES} scopes were not searched, because at most {MOST_SCOPES} are")
         self._picture = picture(context, sample)
         for pair in self._all_pairs:
-            for batch in _foreign(context, pair.target, described.ids.kinds):
+            for batch in _foreign(context, pair.target, kinds):
                 pair.target.add(batch)
 
     def add(self, part: Batch) -> None:
@@ -88,12 +91,24 @@ class SearchCheck(Check):
                 pair.source.add(batch)
 
     def result(self) -> TierResult:
-        """Compare the answers with the truth, after all batches were added."""
+        """Compare the answers with the truth, after all batches were added.
+
+        Queries that an application may have spoiled meanwhile are left out; if no other is left, nothing is proven.
+        """
+        if self._unsettled is not None:
+            self._unsettled.leave_out(self._all_pairs)
         asked = list(self._judged())
         judged = [group for group in asked if group.queries]
         skipped = self._skipped + [
             f"{group.idle} queries for {group.name} have nothing to find" for group in asked if group.idle
         ]
+        moving = [
+            f"{group.unsettled} queries for {group.name} were not judged, because records that they find, or should, "
+            "were changed meanwhile"
+            for group in asked
+            if group.unsettled
+        ]
+        skipped += moving
         strange = [
             f"{group.strange} queries for {group.name} have nothing to find and found something"
             for group in asked
@@ -264,21 +279,10 @@ def _foreign(context: Context, asked: Asked, kinds: Sequence[IdKind]) -> Iterato
     scope = asked.questions.scope
     answered = {text for truth in asked.truths for texts in truth.answers for text in texts}
     for kind in kinds:
-        ids = _of_kind(kind, answered)
+        ids = ids_of_kind(kind, answered)
         foreign = ids.take(np.flatnonzero(~ours(ids, scope)))
         if len(foreign):
             yield context.throttle.target.call(partial(context.target.fetch, foreign, scope)).batch
-
-
-def _of_kind(kind: IdKind, texts: Iterable[str]) -> IdColumn:
-    """Those ids that are of `kind`; an answer that mixes kinds comes as text."""
-    found: list[Id] = []
-    for text in sorted(texts):
-        try:
-            found.append(kind.decode(text))
-        except ValueError:
-            continue  # an id of another kind
-    return IdColumn.of(kind, found)
 
 
 def _measures(groups: Sequence[SearchGroup]) -> dict[str, float]:

@@ -72,16 +72,21 @@ class Judged:
     @property
     def idle(self) -> int:
         """Queries that have nothing to find, and found nothing."""
-        return sum(int((~truth.askable & (truth.answered == 0)).sum()) for _, truth, _ in self.pairs)
+        return sum(int((truth.empty & (truth.answered == 0)).sum()) for _, truth, _ in self.pairs)
 
     @property
     def strange(self) -> int:
         """Queries that have nothing to find, and found something."""
-        return sum(int((~truth.askable & (truth.answered > 0)).sum()) for _, truth, _ in self.pairs)
+        return sum(int((truth.empty & (truth.answered > 0)).sum()) for _, truth, _ in self.pairs)
+
+    @property
+    def unsettled(self) -> int:
+        """Queries that are not judged, because records that they name are in motion."""
+        return sum(int(truth.unsettled.sum()) for _, truth, _ in self.pairs)
 
     @property
     def queries(self) -> int:
-        """Queries that have something to find."""
+        """Queries that are judged and have something to find."""
         return sum(int(truth.askable.sum()) for _, truth, _ in self.pairs)
 
     @property
@@ -187,7 +192,7 @@ def _agreeing(truth: Truth, metric: Metric, *, squared: bool) -> Iterator[bool]:
         true = scores[: len(claimed)]
         known = np.isfinite(true)
         finite = np.abs(best[row][np.isfinite(best[row])])
-        if known.any() and len(finite):
+        if known.any() and len(finite) and not truth.unsettled[row]:
             allowed = _SCORE_TOLERANCE * finite.max() + 1e-6 * truth.units[row]
             yield from (np.abs(claimed - true)[known] <= allowed).tolist()
 

@@ -30,7 +30,7 @@ def statement(
     if both_empty:
         return "both collections are empty"
     if not groups:
-        return "; ".join(["no query could be asked, so nothing is proven", *skipped])
+        return "; ".join(["no query could be judged, so nothing is proven", *skipped])
     ordered = sorted(groups, key=lambda group: group.target.overlap)
     parts = [_first(ordered[0], min_overlap, alone=len(groups) == 1)]
     parts += [f"{group.target.overlap:.4f} for {group.name}{_source(group)}" for group in ordered[1:]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,8 @@ class Truth:
         self._best = np.full((queries, 0), -np.inf)
         self._best_ids: Texts = np.empty((queries, 0), dtype=object)
         self.passed = np.zeros(queries, dtype=np.int64)
+        self.unsettled: Mask = np.zeros(queries, dtype=np.bool_)
+        """Queries that are not judged, bool (q,)."""
 
     def add(self, labels: Labels, scores: Floats, passing: Mask | None = None) -> None:
         """Let vectors pass by.
@@ -107,13 +109,30 @@ class Truth:
 
     @property
     def askable(self) -> Mask:
-        """Queries for which there is anything to find, bool (q,)."""
-        return self.passed > 0
+        """Queries that are judged, and for which there is anything to find, bool (q,)."""
+        return np.asarray((self.passed > 0) & ~self.unsettled)
+
+    @property
+    def empty(self) -> Mask:
+        """Queries that are judged, and for which there is nothing to find, bool (q,)."""
+        return np.asarray((self.passed == 0) & ~self.unsettled)
 
     @property
     def short(self) -> Mask:
-        """Queries with fewer different answers than `complete`, bool (q,)."""
-        return self.answered < self.complete
+        """Judged queries with fewer different answers than `complete`, bool (q,)."""
+        return (self.answered < self.complete) & ~self.unsettled
+
+    def named(self) -> list[set[str]]:
+        """The ids of each query's answers and of the nearest records."""
+        texts, scores = self.best()
+        return [
+            {*answers, *row[np.isfinite(near)]} for answers, row, near in zip(self.answers, texts, scores, strict=True)
+        ]
+
+    def leave_out(self, texts: Collection[str]) -> None:
+        """Do not judge queries that name one of some ids."""
+        if texts:
+            self.unsettled |= np.array([not named.isdisjoint(texts) for named in self.named()], dtype=np.bool_)
 
     def best(self) -> tuple[Texts, Floats]:
         """Ids and scores of the nearest records in falling order, (q, at most k)."""
