@@ -1,0 +1,322 @@
+"""Checks rule 21: what a comparison still says when writes are frozen, and each reason for which an id is doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.errors import NotSo, Unavailable, ValidationFailed
+from vectormigrate_dagster.live.catch_up import CatchUp
+from vectormigrate_dagster.live.journal import Control, Journal, JournalDatabase, Key
+from vectormigrate_dagster.live.journal.chunks import MAX_AGE_SECONDS
+from vectormigrate_dagster.live.journal.generations import Generations
+from vectormigrate_dagster.live.sides import Sides
+from vectormigrate_dagster.live.verification import Verification
+from vectormigrate_dagster.mapping.scopes import ScopeMapping, ScopeRule
+from vectormigrate_dagster.model import IdKind, ScopeKind, Split
+from vectormigrate_dagster.transfer import Throttle
+from vectormigrate_dagster_tests.live.mapped import mapping_between
+from vectormigrate_dagster_tests.live.switching import BOUNDS, WHO, Switching, key_of, standing_clock
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, dense_schema, make_batch
+
+LONG = 3600.0
+
+
+@pytest.fixture
+def switching(journal_url: str) -> Iterator[Switching]:
+    with standing_clock() as clock:
+        case = Switching(journal_url, clock)
+        yield case
+        case.close()
+
+
+@pytest.fixture
+def verification(switching: Switching) -> Verification:
+    return switching.cutover().verification
+
+
+def freeze(journal: Journal) -> Control:
+    return journal.freeze(since=journal.control(), seconds=LONG, **WHO)
+
+
+def doubtful(switching: Switching, verification: Verification) -> set[str]:
+    """The ids that are looked at while writes are frozen, after everything is carried over."""
+    frozen = freeze(switching.journal)
+    switching.catch_up().drain(switching.clock.now + LONG, sleep=switching.clock.sleep)
+    switching.clock.sleep(2 * BOUNDS.open_seconds)
+    listed = verification.quiet(frozen)
+    assert listed is not None
+    return {key.text for key in listed.keys}
+
+
+def test_what_nobody_wrote_since_is_not_looked_at_again(switching: Switching, verification: Verification) -> None:
+    switching.write(1, 5)
+    switching.catch_up().drain(switching.clock.now + LONG)
+
+    assert verification.generation().different == ()
+
+    assert doubtful(switching, verification) == set()
+
+
+def test_an_id_that_the_application_wrote_since_is(switching: Switching, verification: Verification) -> None:
+    verification.generation()
+    switching.write(1, 5)
+    switching.write(2, None)
+
+    assert doubtful(switching, verification) == {"1", "2"}
+
+
+def test_an_id_that_somebody_touched_since_is(switching: Switching, verification: Verification) -> None:
+    verification.generation()
+    switching.journal.note([key_of(3)], kind="touch")
+
+    assert doubtful(switching, verification) == {"3"}
+
+
+def test_an_id_that_was_written_before_and_carried_over_since_is(
+    switching: Switching, verification: Verification
+) -> None:
+    switching.write(1, 5)
+    verification.generation()
+
+    assert doubtful(switching, verification) == {"1"}
+
+
+def test_an_id_whose_lease_was_alive_is_though_its_entries_were_dealt_with_before(
+    switching: Switching, verification: Verification
+) -> None:
+    switching.write(1, 5)
+    catch_up = switching.catch_up()
+    lost = Fault("upsert", Unavailable("the answer was lost"), after_commit=True)
+    switching.handles["target"].faults.append(lost)
+    catch_up.drain(switching.clock.now + LONG)  # its first request may be applied once more
+    assert switching.journal.lag().records == 0
+
+    verification.generation()
+
+    assert doubtful(switching, verification) == {"1"}
+
+
+def test_an_id_that_was_found_unequal_is(switching: Switching, verification: Verification) -> None:
+    switching.stores["target"].put(make_batch([4], seed=77))
+    switching.stores["target"].put(make_batch([40], seed=77))
+    del switching.stores["target"].store.records[None][5]
+
+    found = verification.generation()
+
+    assert {key.text for key in found.different} == {"4", "5", "40"}
+    assert doubtful(switching, verification) == {"4", "5", "40"}
+
+
+def test_a_later_look_makes_the_list_short_again(switching: Switching, verification: Verification) -> None:
+    verification.generation()
+    for key in range(8):
+        switching.write(key, 5)
+    switching.catch_up().drain(switching.clock.now + LONG)
+    assert verification.settle().different == ()
+    switching.write(2, 6)
+
+    assert doubtful(switching, verification) == {"2"}
+
+
+def test_a_later_look_finds_what_was_spoiled_and_has_it_carried_over(
+    switching: Switching, verification: Verification
+) -> None:
+    verification.generation()
+    switching.write(1, 5)
+    switching.catch_up().drain(switching.clock.now + LONG)
+    switching.stores["target"].put(make_batch([1], seed=77))
+
+    assert [key.text for key in verification.settle().different] == ["1"]
+
+    switching.catch_up().drain(switching.clock.now + LONG)
+    switching.assert_moved()
+
+
+def test_what_is_on_its_way_is_no_difference(switching: Switching, verification: Verification) -> None:
+    verification.generation()
+    switching.write(1, 5)
+
+    looked = verification.settle()
+
+    assert (looked.different, looked.doubtful) == ((), 1)
+
+
+def test_a_chunk_is_compared_again_once_it_is_old(switching: Switching, verification: Verification) -> None:
+    verification.generation()
+    generations = Generations(switching.journal)
+    assert generations.missing(verification.chunks, max_age=LONG) == []
+
+    switching.clock.sleep(2 * LONG)
+
+    assert generations.missing(verification.chunks, max_age=LONG) == list(verification.chunks)
+
+
+def test_a_comparison_says_nothing_after_pages_were_written_beside_it(
+    switching: Switching, verification: Verification
+) -> None:
+    generations = Generations(switching.journal)
+    chunk = generations.begin("g0001-0")
+    switching.journal.finish_split(switching.journal.begin_split("g0001-0", seconds=60.0))
+
+    assert generations.finish(chunk, []) is None
+    assert "g0001-0" in generations.missing(verification.chunks, max_age=LONG)
+
+
+def test_the_first_comparison_of_a_chunk_to_end_counts(switching: Switching, verification: Verification) -> None:
+    generations = Generations(switching.journal)
+    one, two = generations.begin("g0001-0"), generations.begin("g0001-0")
+
+    assert generations.finish(two, []) == []
+    assert generations.finish(one, []) is None
+    assert "g0001-0" not in generations.missing(verification.chunks, max_age=LONG)
+
+
+def test_nothing_is_compared_while_pages_are_written(switching: Switching, verification: Verification) -> None:
+    switching.journal.begin_split("g0001-0", seconds=60.0)
+
+    with pytest.raises(NotSo, match="1 splits"):
+        verification.generation()
+
+
+def test_an_id_named_after_the_last_look_keeps_the_sides_from_being_switched(
+    switching: Switching, verification: Verification
+) -> None:
+    verification.generation()
+    frozen = freeze(switching.journal)
+    listed = verification.quiet(frozen)
+    assert listed is not None
+    assert verification.recheck(frozen, listed).different == ()
+    switching.journal.note([key_of(1)], kind="change")
+    switching.catch_up().drain(switching.clock.now + LONG)
+
+    with pytest.raises(NotSo, match="ids were named since the final verification"):
+        switching.journal.switch(since=frozen, **WHO)
+
+
+def test_a_record_of_the_target_that_is_nobodys_copy_is_named(
+    switching: Switching, verification: Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switching.stores["target"].put(make_batch([40], seed=77))
+    monkeypatch.setattr("vectormigrate_dagster.validation.listing.original_of", lambda mapper, batch, row: None)
+
+    with pytest.raises(ValidationFailed, match="'40'"):
+        verification.generation()
+
+
+def test_a_scope_that_is_newer_than_the_plan_is_compared_too(tmp_path: Path) -> None:
+    schema = dense_schema("source").model_copy(update={"scope": ScopeKind.NAMESPACE, "scopes": ("old",)})
+    source, target = MemoryDatabase("source", schema=schema), MemoryDatabase("target", schema=schema)
+    for scope in ("old", "new"):
+        source.put(make_batch([1, 2], scope=scope))
+    target.put(make_batch([1, 2], scope="old"))
+    database = JournalDatabase(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = Journal.register(database, "scoped", id_kinds=[IdKind.U64], by="tester")
+    sides = Sides(
+        mapping_between(schema, make_batch([1, 2])),
+        source=Source(source),
+        target=target,
+        open_source=lambda: source,
+        throttle=Throttle(),
+    )
+    verification = Verification(journal, sides, {"g0001-0": Split(kind=IdKind.U64, scope="old")})
+
+    found = verification.generation()
+
+    assert {(key.scope, key.text) for key in found.different} == {("new", "1"), ("new", "2")}
+    CatchUp(journal, sides, holder="run").step()
+    assert target.ids("new") == {1, 2}
+    assert verification.settle().different == ()
+    database.close()
+
+
+def test_a_record_that_is_being_carried_over_is_known_by_each_of_its_names(tmp_path: Path) -> None:
+    """Where the source is not divided, a scope that an application names says nothing."""
+    source, target = (MemoryDatabase(name, schema=dense_schema(name)) for name in ("source", "target"))
+    source.put(make_batch([1, 2]))
+    database = JournalDatabase(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = Journal.register(database, "named", id_kinds=[IdKind.U64], by="tester")
+    sides = Sides(
+        mapping_between(dense_schema("source"), make_batch([1, 2])),
+        source=Source(source),
+        target=target,
+        open_source=lambda: source,
+        throttle=Throttle(),
+    )
+    journal.note([Key("default", IdKind.U64, "1")], kind="change")
+
+    found = Verification(journal, sides, {"g0001-0": Split(kind=IdKind.U64)}).generation()
+
+    assert {key.text for key in found.different} == {"2"}
+    database.close()
+
+
+def test_a_scope_that_the_target_cannot_hold_is_not_forgotten(tmp_path: Path) -> None:
+    schema = dense_schema("source").model_copy(update={"scope": ScopeKind.NAMESPACE, "scopes": ("old",)})
+    source, target = MemoryDatabase("source", schema=schema), MemoryDatabase("target", schema=dense_schema("target"))
+    source.put(make_batch([1, 2], scope="old"))
+    target.put(make_batch([1, 2]))
+    mapping = mapping_between(dense_schema("source"), make_batch([1, 2]))
+    single = ScopeMapping(rule=ScopeRule.SINGLE, only="old")
+    mapping = mapping.model_copy(update={"source_schema": schema, "scope": single})
+    database = JournalDatabase(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = Journal.register(database, "scoped", id_kinds=[IdKind.U64], by="tester")
+
+    def compared(scopes: list[str] | None) -> Verification:
+        sides = Sides(
+            mapping,
+            source=Source(source),
+            target=target,
+            open_source=lambda: source,
+            throttle=Throttle(),
+            scopes=scopes,
+        )
+        return Verification(journal, sides, {"g0001-0": Split(kind=IdKind.U64, scope="old")})
+
+    compared(None).generation()
+    source.put(make_batch([1], scope="new"))
+    journal.note([Key("new", IdKind.U64, "1")], kind="change")
+
+    assert compared(["old"]).settle().different == ()
+    with pytest.raises(ValidationFailed, match="'new' appeared after the plan"):
+        compared(None).settle()
+    journal.finish_split(journal.begin_split("g0001-0", seconds=60.0))
+    with pytest.raises(ValidationFailed, match="'new' appeared after the plan"):
+        compared(None).generation()
+    database.close()
+
+
+def test_a_look_that_another_comparison_has_overtaken_is_made_again(
+    switching: Switching, verification: Verification
+) -> None:
+    target = switching.handles["target"]
+    verification.generation()
+    switching.write(1, 5)
+    switching.catch_up().drain(switching.clock.now + LONG)
+    switching.stores["target"].put(make_batch([1], seed=77))
+    generations = Generations(switching.journal)
+
+    def compare_beside(method: str) -> None:
+        if method == "fetch":
+            target.on_call = lambda _: None
+            generations.finish(generations.begin("g0001-0"), [])
+
+    target.on_call = compare_beside
+    assert [key.text for key in verification.settle().different] == ["1"]
+
+
+def test_comparisons_that_count_no_more_do_not_keep_entries(switching: Switching, verification: Verification) -> None:
+    verification.generation()
+    Generations(switching.journal).begin("g0001-0")  # by somebody who was killed
+    for _ in range(3):
+        switching.write(1, 5)
+    switching.catch_up().drain(switching.clock.now + LONG)
+    switching.clock.sleep(MAX_AGE_SECONDS)
+    assert switching.journal.prune() == 0
+
+    switching.clock.sleep(MAX_AGE_SECONDS)
+
+    assert switching.journal.prune() == 2
