@@ -214,11 +214,34 @@ class ValidationConfig(_Strict):
     search: SearchConfig = SearchConfig()
 
 
+class StaleConfig(_Strict):
+    """`journal.stale_seconds:`: how old what a read tells may be; None is what the database is known for."""
+
+    source: Annotated[float, Field(ge=0)] | None = None
+    target: Annotated[float, Field(ge=0)] | None = None
+
+
 class JournalConfig(_Strict):
-    """`journal:` of a migration file; both None is SQLite beside Dagster's storage."""
+    """`journal:` of a migration file: where changes are noted, and what a live migration may rely on.
+
+    Times in seconds; a larger one is safer, and costs time only after something went wrong. They are noted with the
+    plan: a change of them counts from the next one.
+
+    Args:
+        url, url_env: an address as SQLAlchemy takes it, or the variable that holds one; both None is SQLite beside
+            Dagster's storage.
+        start_seconds: from the moment an application asks to write until it has sent the request.
+        request_seconds: from the sending of a request, with the client's own retries, until no server applies it.
+        margin_seconds: for which a process may be paused between looking at the clock and sending.
+        stale_seconds: how old what a read tells may be, per side.
+    """
 
     url: str | None = None
     url_env: Annotated[str, Field(pattern=_ENV_NAME)] | None = None
+    start_seconds: Annotated[float, Field(gt=0)] = 5.0
+    request_seconds: Annotated[float, Field(gt=0)] = 120.0
+    margin_seconds: Annotated[float, Field(gt=0)] = 5.0
+    stale_seconds: StaleConfig = StaleConfig()
 
     @field_validator("url")
     @classmethod
@@ -228,6 +251,28 @@ class JournalConfig(_Strict):
             if address.password is not None or secrets_in_query(address):
                 raise ValueError("the address holds a password; remove it, or name a variable in 'url_env' instead")
         return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> JournalConfig:
+        if self.url is not None and self.url_env is not None:
+            raise ValueError("give one of 'url' and 'url_env', not both")
+        return self
+
+
+class CutoverConfig(_Strict):
+    """`cutover:` of a migration file: what making the target the primary may cost, and what must be so before.
+
+    Args:
+        freeze_seconds: writes are frozen for so long at most; an application waits for 30 (`DualWriter`).
+        patience_seconds: until what is under way is over, so that a freeze is short.
+        shadow_reads: of the last day, that there must be (`ShadowReader`); 0 asks for none.
+        shadow_overlap: how much of their answers both sides must have in common, on average.
+    """
+
+    freeze_seconds: Annotated[float, Field(gt=0)] = 20.0
+    patience_seconds: Annotated[float, Field(gt=0)] = 300.0
+    shadow_reads: Annotated[int, Field(ge=0, le=1000)] = 0
+    shadow_overlap: Annotated[float, Field(ge=0, le=1)] = 0.95
 
 
 class ScheduleConfig(_Strict):
@@ -278,6 +323,7 @@ class Migration(_Strict):
     transfer: TransferConfig = TransferConfig()
     validation: ValidationConfig = ValidationConfig()
     journal: JournalConfig = JournalConfig()
+    cutover: CutoverConfig = CutoverConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
     @property

@@ -114,7 +114,7 @@ def test_options_are_those_of_the_database(tmp_path: Path) -> None:
         ("source:\n" + TARGET, "m.yaml:1: source: must be keys with values, found null"),
         (GOOD + "transfer: 5", "m.yaml:9: transfer: must be keys with values, found 5"),
         (GOOD + "transfre: {}", "m.yaml:9: transfre: unknown key; did you mean 'transfer'?"),
-        (GOOD + "zzz: {}", "m.yaml:9: zzz: unknown key; known are journal, mapping, schedule,"),
+        (GOOD + "zzz: {}", "m.yaml:9: zzz: unknown key; known are cutover, journal, mapping, schedule,"),
         (GOOD + "id: m", "m.yaml:9: id: unknown key; the id is the file's name, 'm'"),
         (GOOD + "transfer:\n  batchsize: 5", "m.yaml:10: transfer.batchsize: unknown key; did you mean 'batch_size'?"),
         (GOOD + "validation: {search: {kk: 5}}", "validation.search.kk: unknown key"),

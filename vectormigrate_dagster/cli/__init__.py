@@ -7,15 +7,40 @@ from __future__ import annotations
 
 import gc
 
+from vectormigrate_dagster.cli.changes import catch_up, poll, report_changes
 from vectormigrate_dagster.cli.command import cli
+from vectormigrate_dagster.cli.live import complete, cutover, reverse
 from vectormigrate_dagster.cli.look import export, lookup, recommend, status, validate
 from vectormigrate_dagster.cli.move import init, migrate, plan, stop, throttle
 from vectormigrate_dagster.cli.run import demo, ui
+from vectormigrate_dagster.cli.serve import serve
 from vectormigrate_dagster.cli.undo import repair, rollback
 
 __all__ = ["cli", "main"]
 
-_VERBS = (init, plan, migrate, status, stop, throttle, validate, repair, rollback, lookup, export, recommend, ui, demo)
+_VERBS = (
+    init,
+    plan,
+    migrate,
+    status,
+    stop,
+    throttle,
+    validate,
+    repair,
+    rollback,
+    catch_up,
+    report_changes,
+    poll,
+    cutover,
+    reverse,
+    complete,
+    lookup,
+    export,
+    recommend,
+    ui,
+    serve,
+    demo,
+)
 """In the order in which one uses them."""
 
 for _verb in _VERBS:

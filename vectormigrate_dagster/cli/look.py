@@ -43,8 +43,10 @@ def status(
         if id is None or settings.json:
             raise click.UsageError("--watch needs an ID, and cannot go with --json")
         from vectormigrate_dagster.cli.progress import watch as watch_status
+        from vectormigrate_dagster.services.warm import Reader
 
-        watch_status(lambda: status_of(context, id))
+        with Reader(context, max_age=0.0) as reader:
+            watch_status(lambda: reader.status(id))
     elif id is None:
         answer(
             settings,

@@ -17,9 +17,10 @@ from rich.progress import Progress as Bar
 from vectormigrate_dagster.cli.render import duration, status_table
 
 if TYPE_CHECKING:
+    from vectormigrate_dagster.services.demo_live import Moment
     from vectormigrate_dagster.services.models import Status
 
-__all__ = ["Progress", "watch"]
+__all__ = ["Progress", "show_moment", "watch"]
 
 _LINE_SECONDS = 5.0
 _WATCH_SECONDS = 2.0
@@ -109,6 +110,12 @@ def _numbers(status: Status, *, short: bool = False) -> str:
         return "  ".join(parts)
     parts[0] += f" records ({progress.percentage:.2f} %)"
     return ", ".join(parts)
+
+
+def show_moment(moment: Moment) -> None:
+    """Print how the live demo stands, as a line."""
+    numbers = f"{moment.writes:>6,} writes  lag {moment.lag_records:>4,} records, {moment.lag_seconds:>5.1f} s"
+    click.echo(f"{moment.seconds:>6.1f} s  {moment.doing:<24}{numbers}  primary: {moment.primary}", err=True)
 
 
 def watch(ask: Callable[[], Status], *, wait: Callable[[float], None] = time.sleep) -> None:

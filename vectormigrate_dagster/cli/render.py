@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EndpointDocument,
         ExportDocument,
         ImportFilesDocument,
+        LiveStatus,
         LookupDocument,
         MigrationList,
         PlanDocument,
@@ -59,6 +60,9 @@ _INDEXING = {
     "building": "being built by the target",
     "built": "built",
 }
+_TOLD = ("frozen", "reversed", "completed")
+"""States of a live migration that are worth a line though nothing is behind."""
+
 _OUTCOMES = ("repaired", "already right", "gone", "refused", "changed on both sides", "left alone", "still wrong")
 _GRADE_STYLE = {"exact": "green", "widened": "cyan", "lossy": "yellow", "refused": "red"}
 
@@ -111,10 +115,20 @@ def status_table(status: Status) -> Group:
         rows.append(("schema", _grades(status.loss.model_dump())))
     if status.validation.passed is not None:
         rows.append(("validation", _validation(status)))
+    live = status.live
+    if live.state in _TOLD or (live.state is not None and (live.lag_records or live.primary == "target")):
+        rows.append(("live", _live(live)))
     if status.last_error is not None:
         rows.append(("last error", status.last_error))
     title = Text.assemble((status.migration_id, "bold"), "  ", _status(status.status), (f"  {status.phase}", "dim"))
     return _facts(rows, title)
+
+
+def _live(live: LiveStatus) -> str:
+    behind = f"{live.lag_records:,} changes wait, the oldest for {duration(live.lag_seconds or 0)}"
+    level = "level" if not live.lag_records else behind
+    follows = "no side follows the other" if live.state == "completed" else level
+    return f"{(live.state or '').replace('_', ' ')}, the {live.primary} is primary: {follows}"
 
 
 def show_list(found: MigrationList, folder: Path) -> None:
@@ -282,10 +296,21 @@ def show_demo(result: DemoDocument) -> None:
         ),
         ("speed", f"{result.records_per_second:,.0f} records/s, {duration(result.seconds)} in all"),
         ("validated", tiers),
-        ("home", result.home),
     ]
-    title = Text.assemble((result.migration_id, "bold"), "  ", _verdict(result.validation.passed))
-    out.print(_facts(rows, title))
+    passed = result.validation.passed
+    if result.live is not None:
+        live = result.live
+        passed = passed and not live.lost
+        rows += [
+            ("written meanwhile", f"{live.writes:,} times, {live.writes_after_cutover:,} of them to the new side"),
+            (
+                "longest write",
+                f"cutting over {live.cutover_pause_seconds:.2f} s, going back {live.reverse_pause_seconds:.2f} s",
+            ),
+            ("lost", f"{live.lost:,} of them"),
+        ]
+    rows.append(("home", result.home))
+    out.print(_facts(rows, Text.assemble((result.migration_id, "bold"), "  ", _verdict(passed))))
 
 
 def _table(*columns: str | tuple[str, str]) -> Table:

@@ -10,7 +10,7 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import COUNT, SAMPLE_CHECK, TIERS, check_metadata
-from vectormigrate_dagster.defs.jobs import splits_of, tags_of, title
+from vectormigrate_dagster.defs.jobs import changes_of, splits_of, tags_of, title
 from vectormigrate_dagster.defs.resources import DatabaseResource
 from vectormigrate_dagster.defs.validating import count_migration, validate_migration
 from vectormigrate_dagster.defs.work import explained
@@ -41,6 +41,16 @@ def assets_of(migration: Migration) -> list[dg.AssetSpec]:
             names.plan_asset(migration.id),
             description=f"How {title(migration)} is mapped and split; the newest materialization is the plan.",
             group_name=_GROUP,
+        ),
+        dg.AssetSpec(
+            names.changes_asset(migration.id),
+            description=(
+                f"Changes that the application makes while {title(migration)} moves, range by range of the journal; "
+                "the plots show how far the other side was behind."
+            ),
+            partitions_def=changes_of(migration),
+            group_name=_GROUP,
+            deps=[names.plan_asset(migration.id)],
         ),
         dg.AssetSpec(
             names.state_asset(migration.id),

@@ -12,7 +12,7 @@ from vectormigrate_dagster.defs.dead_runs import report_dead_runs
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import Lease
 from vectormigrate_dagster.defs.planning import is_rolled_back
-from vectormigrate_dagster.defs.state import PartitionState
+from vectormigrate_dagster.defs.state import Continue, PartitionState
 from vectormigrate_dagster.defs.whole_validation import current_round
 from vectormigrate_dagster.mapping.plan import Plan
 
@@ -42,19 +42,21 @@ def continue_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDef
         log = MigrationLog(context.instance, migration.id)
         plan = log.plan()
         log.refresh()
-        if plan is None or not log.continues(plan):
+        wish = None if plan is None else log.continues(plan)
+        if plan is None or wish is None:
             yield dg.SkipReason(f"no plan of '{migration.id}' was launched with tag {names.CONTINUE_TAG}=load")
             return
         report_dead_runs(context.instance, migration.id)
         running = context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED))
-        missing = [key for key, state in open_partitions(log, plan).items() if _may_begin(state)]
+        missing = [key for key, state in open_partitions(log, plan).items() if may_begin(state, wish)]
         chosen = missing[: max(0, in_flight - running)]
         if not chosen:
             yield dg.SkipReason(f"{running} runs in flight, {len(missing)} partitions waiting")
         states = log.partitions(plan)
         for key in chosen:
             before = states[key].run_id if key in states else "first"
-            yield dg.RunRequest(run_key=f"{plan.digest[:12]}:{key}:{before}", partition_key=key)
+            tags = {} if wish.principal is None else {names.PRINCIPAL_TAG: wish.principal}
+            yield dg.RunRequest(run_key=f"{plan.digest[:12]}:{key}:{before}", partition_key=key, tags=tags)
 
     return sensor
 
@@ -161,8 +163,8 @@ def open_partitions(log: MigrationLog, plan: Plan) -> dict[str, PartitionState |
     return waiting
 
 
-def _may_begin(state: PartitionState | None) -> bool:
-    """A partition that failed or was stopped waits for a person; one that died is tried again a few times."""
-    if state is None:
+def may_begin(state: PartitionState | None, wish: Continue) -> bool:
+    """A partition that failed or was stopped waits for a person to ask again; one that died is tried a few times."""
+    if state is None or state.at < wish.at:
         return True
     return state.state in ("loading", "lost") and state.attempt < _MAX_ATTEMPTS

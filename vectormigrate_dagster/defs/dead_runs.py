@@ -7,9 +7,10 @@ from datetime import timedelta
 import dagster as dg
 
 from vectormigrate_dagster.defs import names
-from vectormigrate_dagster.defs.event_log import report_dead, storage
+from vectormigrate_dagster.defs.event_log import report_dead
 from vectormigrate_dagster.defs.lease import Lease, run_lease
 from vectormigrate_dagster.defs.state import now
+from vectormigrate_dagster.defs.storage import storage
 
 _STARTING = timedelta(seconds=120)
 """A run takes its lease in its first op; until then its process imports what it needs."""

@@ -9,28 +9,30 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 from dagster._core.events import DagsterEventType
 from pydantic import BaseModel
-from sqlalchemy.exc import OperationalError
 
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.home import migration_folder
 from vectormigrate_dagster.defs.state import (
     CONTINUE,
     CONTROL,
+    LIVE,
+    POLL,
     VALIDATION,
     VALIDATION_ROUND,
     Continue,
     Control,
+    LiveState,
     PartitionState,
     PartitionValidation,
     PlanSummary,
+    PollState,
     RollbackState,
     TargetState,
     ValidationRound,
@@ -39,6 +41,7 @@ from vectormigrate_dagster.defs.state import (
     rollback_key,
     target_key,
 )
+from vectormigrate_dagster.defs.storage import storage
 from vectormigrate_dagster.errors import PlanOutdated, StorageFailed
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ class MigrationLog:
         self.migration_id = migration_id
         self._asset = names.state_asset(migration_id)
         self._documents: dict[str, Any] = {}
+        self._models: dict[str, tuple[Any, BaseModel]] = {}
         self._ids: dict[str, int] = {}
         self._plan: tuple[int, Plan] | None = None
 
@@ -71,6 +75,7 @@ class MigrationLog:
             newest = self.instance.get_latest_storage_id_by_partition(self._asset, DagsterEventType.ASSET_OBSERVATION)
             for gone in self._ids.keys() - newest.keys():  # somebody wiped the asset
                 del self._ids[gone], self._documents[gone]
+                self._models.pop(gone, None)
             # Not "everything after the newest id": on Postgres an event may become visible after a later one.
             changed = sorted(event for key, event in newest.items() if self._ids.get(key) != event)
             for start in range(0, len(changed), _PAGE):
@@ -126,6 +131,16 @@ class MigrationLog:
         state = self._get(VALIDATION, ValidationState)
         return state if state is not None and state.plan == plan.digest else None
 
+    def live(self, plan: Plan | PlanSummary) -> LiveState | None:
+        """How far `plan`'s live migration was when somebody looked last; None if nobody has."""
+        state = self._get(LIVE, LiveState)
+        return state if state is not None and state.plan == plan.digest else None
+
+    def poll(self, field: str) -> PollState | None:
+        """How far polling `field` has come; it does not depend on a plan."""
+        state = self._get(POLL, PollState)
+        return state if state is not None and state.field == field else None
+
     def validation_round(self, plan: Plan | PlanSummary) -> ValidationRound | None:
         """The newest full validation under `plan`, concluded or not."""
         state = self._get(VALIDATION_ROUND, ValidationRound)
@@ -144,12 +159,12 @@ class MigrationLog:
                 found[key] = state
         return found
 
-    def continues(self, plan: Plan | PlanSummary) -> bool:
-        """Whether `plan` is to be followed by its load without anybody asking again, and nobody said stop since."""
+    def continues(self, plan: Plan | PlanSummary) -> Continue | None:
+        """The wish that the load follow `plan` without anybody asking again; None if somebody said stop since."""
         state, stopped = self._get(CONTINUE, Continue), self.control().stop_requested_at
         if state is None or state.plan != plan.digest:
-            return False
-        return stopped is None or stopped < state.at
+            return None
+        return state if stopped is None or stopped < state.at else None
 
     def record_plan(self, plan: Plan, description: str, metadata: dict[str, Any]) -> None:
         """Store a plan; it is the plan from now on.
@@ -260,7 +275,14 @@ class MigrationLog:
 
     def _get(self, key: str, model: type[Document]) -> Document | None:
         value = self._documents.get(key)
-        return None if value is None else model.model_validate(value)
+        if value is None:
+            return None
+        # Checked once each: a migration has hundreds of partitions, and their states are asked for again and again.
+        of, document = self._models.get(key, (None, None))
+        if of is not value or not isinstance(document, model):
+            document = model.model_validate(value)
+            self._models[key] = (value, document)
+        return document
 
     def _take(self, records: Any) -> None:
         for record in records:
@@ -318,19 +340,3 @@ def report_dead(instance: dg.DagsterInstance, run_id: str, reason: str) -> None:
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             instance.report_run_failed(run, reason)
-
-
-@contextmanager
-def storage() -> Iterator[None]:
-    """Turn what Dagster's storage says into an error of ours.
-
-    Raises:
-        StorageFailed: it cannot be read or written.
-    """
-    try:
-        yield
-    except OperationalError as error:
-        raise StorageFailed(
-            f"Dagster's storage refused to be read or written: {error.orig}; "
-            "make room or mend it, then run the same command again: it goes on where it stopped"
-        ) from error

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.refusals import read_refusals, refusals_path
-from vectormigrate_dagster.defs.target import overwritten, ownership_of
+from vectormigrate_dagster.defs.target import overwritten, written_by
 from vectormigrate_dagster.mapping.plan import Plan
-from vectormigrate_dagster.model import IdColumn
-from vectormigrate_dagster.model.vectors import Mask
-from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.validation import Exceptions
 
 
@@ -30,14 +25,13 @@ def exceptions_of(log: MigrationLog, plan: Plan, keys: Iterable[str] | None = No
     target = log.target(plan)
     if target is None:
         return Exceptions()
-    logs = [ownership_of(log, plan, key, target) for key in chosen]
-    ownership = [entry for entry in logs if entry is not None]
+    ownership = written_by(log, plan, chosen, target)
     return Exceptions(
         refused=sum(state.refused for state in states),
         vanished=sum(state.vanished for state in states),
         pre_existing=max(0, target.records_before - skipped - overwritten(log)),
         refused_ids=frozenset((r.scope, r.id) for key in chosen for r in read_refusals(refusals_path(log, key))),
-        ours=None if target.state == "created" else lambda ids, scope: _any_wrote(ownership, ids, scope),
+        ours=None if ownership is None else ownership.wrote,
     )
 
 
@@ -48,10 +42,3 @@ def pre_existing(log: MigrationLog, plan: Plan) -> int:
         return 0
     skipped = sum(state.skipped for state in log.partitions(plan).values())
     return max(0, target.records_before - skipped - overwritten(log))
-
-
-def _any_wrote(logs: list[OwnershipLog], ids: IdColumn, scope: str | None) -> Mask:
-    wrote = np.zeros(len(ids), dtype=np.bool_)
-    for entry in logs:
-        wrote |= entry.wrote(ids, scope)
-    return wrote

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock
 
+from vectormigrate_dagster.defs.storage import storage
 from vectormigrate_dagster.errors import ConfigurationError, StorageFailed
 
 _CONFIG = "dagster.yaml"
@@ -24,7 +25,7 @@ def ensure_home(home: Path) -> Path:
 
     Raises:
         ConfigurationError: `home` is not a folder.
-        StorageFailed: it cannot be written.
+        StorageFailed: it cannot be written, or Dagster's storage cannot be reached.
     """
     home = home.absolute()
     ready = home / _READY
@@ -48,7 +49,7 @@ def _prepare(home: Path) -> None:
         unfinished = home / f".{_CONFIG}.unfinished"
         unfinished.write_bytes(files(__package__).joinpath(_CONFIG).read_bytes())
         unfinished.replace(config)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with storage(), dg.DagsterInstance.from_config(str(home)) as instance:
         instance.get_run_records(limit=1)
         instance.get_asset_keys(limit=1)
         instance.all_instigator_state()
@@ -56,9 +57,15 @@ def _prepare(home: Path) -> None:
 
 @contextmanager
 def open_home(home: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage in `home`, created on first use."""
+    """Dagster's storage in `home`, created on first use.
+
+    Raises:
+        ConfigurationError, StorageFailed: as of `ensure_home`.
+    """
     path = ensure_home(home)
-    with dg.DagsterInstance.from_config(str(path)) as instance:
+    with ExitStack() as stack:
+        with storage():
+            instance = stack.enter_context(dg.DagsterInstance.from_config(str(path)))
         yield instance
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from vectormigrate_dagster.config import Migration
@@ -38,6 +40,11 @@ def validate_graph() -> None:
 def splits_of(migration: Migration) -> dg.DynamicPartitionsDefinition:
     """The partitions of a migration: the splits of its plan."""
     return dg.DynamicPartitionsDefinition(name=names.partitions_name(migration.id))
+
+
+def changes_of(migration: Migration) -> dg.DynamicPartitionsDefinition:
+    """The partitions of catching up: ranges of the journal."""
+    return dg.DynamicPartitionsDefinition(name=names.changes_name(migration.id))
 
 
 def load_job(migration: Migration) -> dg.JobDefinition:
@@ -83,6 +90,7 @@ def job_of(
     phase: str,
     description: str,
     partitions_def: dg.PartitionsDefinition[str] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> dg.JobDefinition:
     """One graph bound to one migration file; in one process, since a process costs seconds."""
     return graph.to_job(
@@ -91,7 +99,7 @@ def job_of(
         partitions_def=partitions_def,
         resource_defs=resources_of(migration),
         executor_def=dg.in_process_executor,
-        tags=tags_of(migration, phase),
+        tags={**tags_of(migration, phase), **(tags or {})},
         metadata=_metadata(migration),
     )
 

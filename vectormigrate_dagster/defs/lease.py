@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from vectormigrate_dagster.defs.home import migration_folder
+from vectormigrate_dagster.defs.home import home_of
 from vectormigrate_dagster.errors import LeaseHeld
 
 MIGRATE = "migrate"
@@ -42,15 +43,19 @@ class Lease:
     def __init__(self, instance: dg.DagsterInstance, migration_id: str, what: str) -> None:
         self.what = what
         self._name = f"'{what}' of migration '{migration_id}'"
-        folder = migration_folder(instance, migration_id) / "leases"
-        folder.mkdir(exist_ok=True)
-        self._path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', what)}.lock"
-        self._lock = FileLock(self._path, thread_local=False)
+        self._folder = home_of(instance) / "vectormigrate" / migration_id / "leases"
+        self._path = self._folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', what)}.lock"
 
     @property
     def path(self) -> Path:
         """The lock file."""
         return self._path
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        # Made when it is needed: status asks of hundreds of leases, most of which nobody has ever taken.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._path, thread_local=False)
 
     def acquire(self, timeout: float = _PROBE_SECONDS) -> None:
         """Take the lease, waiting up to `timeout` seconds.

@@ -23,9 +23,14 @@ __all__ = [
     "MIGRATION_TAG",
     "PHASE_TAG",
     "PRINCIPAL_TAG",
+    "catch_up_job_name",
+    "changes_asset",
+    "changes_name",
+    "cutover_job_name",
     "job_name",
     "migration_asset",
     "partition_run_tags",
+    "partition_set_name",
     "partitions_name",
     "plan_asset",
     "plan_job_name",
@@ -56,6 +61,26 @@ def rollback_job_name(migration_id: str) -> str:
     return f"{job_name(migration_id)}_rollback"
 
 
+def catch_up_job_name(migration_id: str) -> str:
+    """The job that carries the application's changes over to the other side."""
+    return f"{job_name(migration_id)}_catch_up"
+
+
+def cutover_job_name(migration_id: str) -> str:
+    """The job that makes the target the primary, goes back, or ends."""
+    return f"{job_name(migration_id)}_cutover"
+
+
+def changes_name(migration_id: str) -> str:
+    """The dynamic partitions definition whose keys are ranges of the journal."""
+    return f"{job_name(migration_id)}_changes"
+
+
+def changes_asset(migration_id: str) -> dg.AssetKey:
+    """The asset whose materializations plot the lag."""
+    return dg.AssetKey([job_name(migration_id), "changes"])
+
+
 def partitions_name(migration_id: str) -> str:
     """The dynamic partitions definition whose keys are the plan's splits."""
     return f"{job_name(migration_id)}_splits"
@@ -76,10 +101,15 @@ def state_asset(migration_id: str) -> dg.AssetKey:
     return dg.AssetKey([job_name(migration_id), "state"])
 
 
+def partition_set_name(job: str) -> str:
+    """What Dagster calls the partitions of a job where it is asked for runs of some of them."""
+    return f"{job}_partition_set"
+
+
 def partition_run_tags(migration_id: str, job: str) -> dict[str, str]:
     """Tags without which the UI does not count a run that we started ourselves as a run of a partition."""
     return {
-        "dagster/partition_set": f"{job}_partition_set",
+        "dagster/partition_set": partition_set_name(job),
         ".dagster/repository": f"__repository__@{LOCATION}",
         MIGRATION_TAG: migration_id,
     }

@@ -14,6 +14,8 @@ from vectormigrate_dagster.defs.bulk import after_partition, put_back_if_it_fail
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import partition_check, partition_materialization, publish
 from vectormigrate_dagster.defs.exceptions import exceptions_of
+from vectormigrate_dagster.defs.journal import open_journal, require_source_is_primary
+from vectormigrate_dagster.defs.live import JournalMotion, known_journal, note_live, settle_state, tolerance_now
 from vectormigrate_dagster.defs.planning import plan_migration, summary, tables
 from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
@@ -22,6 +24,7 @@ from vectormigrate_dagster.defs.target import ownership_of, prepare_target, sent
 from vectormigrate_dagster.defs.throttling import found_of, throttle_of
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
 from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
+from vectormigrate_dagster.live.guard import SplitGuard
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import CollectionSchema
 from vectormigrate_dagster.transfer.pipeline import Settings, transfer_split
@@ -151,13 +154,16 @@ def load_batches(
         with (
             put_back_if_it_fails(work.log, plan, target),
             recorder.outcome(),
+            open_journal(context.instance, migration, plan) as journal,
             source.open_source(sleep=sleep) as opened,
             target.open_target(sleep=sleep) as written,
         ):
+            require_source_is_primary(journal)
             require_planned(source, plan.source)
             require_planned(target, plan.target)
             throttle.target.call(written.probe)
             whose = throttle.target.call(partial(prepare_target, work.log, plan, migration, written))
+            settle_state(work.log, plan, journal)
             checkpoints = transfer_split(
                 source=opened,
                 target=written,
@@ -169,6 +175,7 @@ def load_batches(
                 on_conflict=settings.on_conflict,
                 ownership=ownership_of(work.log, plan, work.key, whose),
                 sent=sent_of(work.log, work.key, whose),
+                guard=SplitGuard(journal, work.key, work.split),
                 throttle=throttle,
                 stop=recorder.should_stop,
                 verify_every=settings.validate_every,
@@ -207,6 +214,7 @@ def validate_samples(
         with (
             put_back_if_it_fails(work.log, plan, target),
             recorder.outcome(),
+            known_journal(work.log, migration) as journal,
             source.open_source(sleep=sleep) as opened,
             target.open_target(sleep=sleep) as written,
         ):
@@ -222,11 +230,10 @@ def validate_samples(
                 work.split,
                 size=_VALIDATED_RECORDS,
                 exceptions=exceptions_of(work.log, plan, [work.key]),
-                tolerance=tolerance_of(
-                    plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
-                ),
+                tolerance=tolerance_now(plan, migration, opened.capabilities, written.capabilities, journal),
                 throttle=throttle,
                 last=recorder.state.after,
+                motion=JournalMotion.of(journal),
             )
             publish(context, partition_check(migration.id, work.key, result))
             if not result.passed:
@@ -242,6 +249,9 @@ def validate_samples(
                 ),
             )
             recorder.write("done")
+        with open_journal(context.instance, migration, plan) as journal:
+            settle_state(work.log, plan, journal)
+            note_live(work.log, plan, journal)
         after_partition(work.log, plan, target, throttle)
 
 
@@ -268,9 +278,18 @@ def make_plan(
             adopt=config.adopt,
         )
         if context.run_tags.get(names.CONTINUE_TAG) == "load":
-            MigrationLog(context.instance, migration.id).record(CONTINUE, Continue(plan=plan.digest))
+            MigrationLog(context.instance, migration.id).record(CONTINUE, _wish(context, plan.digest))
         context.add_output_metadata(tables(plan))
         context.log.info(summary(plan))
+
+
+def _wish(context: dg.OpExecutionContext, plan: str) -> Continue:
+    """The wish that the load follow, as old as its run: who says stop while that runs has said it later."""
+    principal = context.run_tags.get(names.PRINCIPAL_TAG)
+    record = context.instance.get_run_record_by_id(context.run_id)
+    if record is None:  # deleted meanwhile
+        return Continue(plan=plan, principal=principal)
+    return Continue(plan=plan, principal=principal, at=record.create_timestamp)
 
 
 def _schema_changes(found: CollectionSchema, planned: CollectionSchema) -> list[str]:

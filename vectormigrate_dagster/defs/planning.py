@@ -14,6 +14,7 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.journal import begin_generation, open_journal, require_source_is_primary
 from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import PlanSummary, TargetState, target_key
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -70,6 +71,9 @@ def plan_migration(
             require_current(stored, migration)
             sync_keys(instance, migration.id, stored)
             return stored
+        if stored is not None:
+            with open_journal(instance, migration, stored) as journal:
+                require_source_is_primary(journal)
         generation = _next_generation(instance, migration.id, stored, replan=replan)
         inherited = None
         if stored is not None and not anew:
@@ -92,6 +96,7 @@ def plan_migration(
                 adopt=inherited is not None,
             )
         plan.loss.check()
+        begin_generation(instance, migration, plan)
         if inherited is not None:
             log.record(target_key(generation), inherited.model_copy(update={"plan": plan.digest}))
         told = " ".join(filter(None, (summary(plan), conflicts(plan, migration))))

@@ -2,6 +2,7 @@
 
 # Dagster reads the annotations of ops when they are defined: they may not be put off.
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,9 @@ from vectormigrate_dagster.databases import Database, Endpoint, Source
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import job_of, title
+from vectormigrate_dagster.defs.journal import open_journal, require_source_is_primary
 from vectormigrate_dagster.defs.lease import Lease, held
+from vectormigrate_dagster.defs.live import tolerance_now
 from vectormigrate_dagster.defs.planning import require_current, require_not_rolled_back
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import VALIDATION, VALIDATION_ROUND, ValidationState, now
@@ -20,12 +23,13 @@ from vectormigrate_dagster.defs.target import ownership_of, sent_of, sent_ranges
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.defs.work import explained, require_planned
 from vectormigrate_dagster.errors import NotSo, PlanOutdated, ValidationFailed
+from vectormigrate_dagster.live.journal import Journal
+from vectormigrate_dagster.live.leased import LeasedResync
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.transfer.resync import Outcome, Resync
 from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.validation.repair import RepairContext, RepairReport, repair
-from vectormigrate_dagster.validation.tolerance import tolerance_of
 
 TIER = "repair"
 """What the state calls a look at nothing but the records that were listed."""
@@ -61,10 +65,12 @@ def repair_migration(
             raise NotSo(f"the list '{listed}' of the last validation is gone; {_advice(migration.id)}")
         throttle = throttle_of(log, migration.transfer)
         sleep = throttle.interrupt.sleep
+        journal = stack.enter_context(open_journal(instance, migration, plan))
+        require_source_is_primary(journal)
         src = stack.enter_context(databases.open_source(source, sleep=sleep))
         dst = stack.enter_context(databases.open_target(target, sleep=sleep))
         throttle.target.call(dst.probe)
-        context = _context(log, plan, migration, src, dst, throttle)
+        context = _context(log, plan, migration, src, dst, throttle, journal)
         rest = listed.parent / f"repair-{now():%Y%m%dT%H%M%S%fZ}.parquet"
         report = repair(context, listed, rest)
         left = rest if report.unsettled else None
@@ -100,19 +106,26 @@ def _advice(migration_id: str) -> str:
 
 
 def _context(  # noqa: PLR0917  # what a repair is made of
-    log: MigrationLog, plan: Plan, migration: Migration, source: Source, target: Database, throttle: Throttle
+    log: MigrationLog,
+    plan: Plan,
+    migration: Migration,
+    source: Source,
+    target: Database,
+    throttle: Throttle,
+    journal: Journal,
 ) -> RepairContext:
     state = log.target(plan)
     if state is None:
         raise PlanOutdated(f"nothing was loaded by generation {plan.generation} of '{log.migration_id}'; load it first")
     mapper = RecordMapper(plan.mapping)
-    tolerance = tolerance_of(plan.mapping.target_schema, target.capabilities, migration.validation.min_cosine)
+    tolerance = tolerance_now(plan, migration, source.capabilities, target.capabilities, journal)
     sent_before = sent_ranges(log)
-    made: dict[str, Resync] = {}
+    made: dict[str, LeasedResync] = {}
 
-    def resync_of(key: str) -> Resync:
+    def resync_of(key: str) -> LeasedResync:
         if key not in made:
-            made[key] = Resync(
+            make = partial(
+                Resync,
                 source,
                 target,
                 mapper,
@@ -122,6 +135,9 @@ def _context(  # noqa: PLR0917  # what a repair is made of
                 sent=sent_of(log, key, state),
                 sent_before=sent_before or None,
                 tolerance=tolerance,
+            )
+            made[key] = LeasedResync(
+                journal, lambda guard: make(guard=guard), holder="repair", sleep=throttle.interrupt.sleep
             )
         return made[key]
 

@@ -21,12 +21,14 @@ from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.bulk import leave
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import job_of, splits_of, title
+from vectormigrate_dagster.defs.journal import open_journal, wait_until_quiet, withdraw
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease, held
 from vectormigrate_dagster.defs.ops import MANIFEST
 from vectormigrate_dagster.defs.planning import is_rolled_back
 from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.refusals import RefusalList, left_path
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
+from vectormigrate_dagster.defs.signals import stop_requested
 from vectormigrate_dagster.defs.state import (
     PartitionState,
     PlanSummary,
@@ -38,6 +40,7 @@ from vectormigrate_dagster.defs.target import ownership_folders, retire, sent_ra
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
 from vectormigrate_dagster.errors import LeaseHeld, NotFound
+from vectormigrate_dagster.live.journal import Journal
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import Batch, id_text
@@ -45,7 +48,7 @@ from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.transfer.rollback import WORKERS, Rollback, Undone, entries_after
-from vectormigrate_dagster.transfer.throttle import Throttle
+from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 
 _BEGIN = "rollback-begin"
@@ -81,7 +84,7 @@ def roll_back_partition(
     """Take back what was written of this partition."""
     with explained():
         lease.take(context.instance, migration.id)
-        begin_rollback(MigrationLog(context.instance, migration.id))
+        begin_rollback(MigrationLog(context.instance, migration.id), migration)
         work = PartitionWork(context, migration, lease, undoing=True)
         require_planned(target, work.plan.target)
         state = work.undoing()
@@ -177,26 +180,40 @@ def rollback_job(migration: Migration) -> dg.JobDefinition:
     )
 
 
-def begin_rollback(log: MigrationLog) -> None:
-    """Note that a rollback has begun, unless it has; from then on nothing is loaded by the plan.
+def begin_rollback(log: MigrationLog, migration: Migration) -> None:
+    """Note that a rollback has begun, unless it has; from then on nothing is loaded or caught up with by the plan.
 
     Raises:
-        PlanOutdated: there is no plan.
+        PlanOutdated: there is no plan, or the application writes to the target.
         LeaseHeld: a load is at work.
+        Stopped: it was asked to end while it waited for catching up.
     """
-    with held(Lease(log.instance, log.migration_id, _BEGIN), _BEGIN_SECONDS):
-        plan = log.require_summary()
-        log.refresh()
-        if log.rollback(plan) is not None:
-            return
-        require_nobody_loads(log, plan)
-        log.record(rollback_key(plan.generation), RollbackState(plan=plan.digest, state="begun"))
-        try:
-            # A load takes its lease, then looks at the state. Now either it has seen ours, or we see its lease.
-            require_nobody_loads(log, plan, seconds=_LEAVING_SECONDS)
-        except LeaseHeld:
-            log.record(rollback_key(plan.generation), RollbackState(plan=plan.digest, state="abandoned"))
-            raise
+    plan = log.require_plan()
+    with open_journal(log.instance, migration, plan) as journal:
+        with held(Lease(log.instance, log.migration_id, _BEGIN), _BEGIN_SECONDS):
+            log.refresh()
+            if log.rollback(plan) is None:
+                _begin(log, plan, journal)
+            # Whoever has noted it may have died before this; who looked at the state before that has to look again.
+            withdraw(journal)
+        wait_until_quiet(journal, sleep=Interrupt(stop_requested).sleep)
+
+
+def _begin(log: MigrationLog, plan: Plan, journal: Journal) -> None:
+    """Note that a rollback has begun.
+
+    Raises:
+        PlanOutdated, LeaseHeld: see `begin_rollback`.
+    """
+    require_nobody_loads(log, plan)
+    withdraw(journal)  # so that the sides are not switched meanwhile
+    log.record(rollback_key(plan.generation), RollbackState(plan=plan.digest, state="begun"))
+    try:
+        # A load takes its lease, then looks at the state. Now either it has seen ours, or we see its lease.
+        require_nobody_loads(log, plan, seconds=_LEAVING_SECONDS)
+    except LeaseHeld:
+        log.record(rollback_key(plan.generation), RollbackState(plan=plan.digest, state="abandoned"))
+        raise
 
 
 def require_nobody_loads(log: MigrationLog, plan: Plan | PlanSummary, *, seconds: float = 0) -> None:

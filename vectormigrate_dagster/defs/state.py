@@ -11,6 +11,8 @@ CONTROL = "control"
 VALIDATION = "validation"
 VALIDATION_ROUND = "validation-round"
 CONTINUE = "continue"
+LIVE = "live"
+POLL = "poll"
 
 Indexing = Literal["deferred", "building", "built"]
 Phase = Literal["loading", "done", "failed", "lost", "stopped", "rolling_back", "rolled_back"]
@@ -145,6 +147,41 @@ class Control(_Document):
     rate_limit_set: bool = False
 
 
+class LiveState(_Document):
+    """How far a live migration is, as the journal told whoever looked last; the journal itself is the authority.
+
+    Args:
+        state: as in `live.journal.State`.
+        primary: the side that the application writes to.
+        epoch: raised by every change of state.
+        lag_records: changes that are not carried over to the other side.
+        lag_seconds: age of the oldest of them; 0 if there is none.
+        open: those of them whose write is not known to be over.
+        blocked_by: what keeps the sides from being switched; empty if nothing does.
+        changed_by, reason: who changed the state last, and why.
+    """
+
+    plan: str
+    state: str
+    primary: Literal["source", "target"]
+    epoch: int
+    lag_records: int = 0
+    lag_seconds: float = 0.0
+    open: int = 0
+    blocked_by: tuple[str, ...] = ()
+    changed_by: str = ""
+    reason: str = ""
+
+
+class PollState(_Document):
+    """How far polling a field for changes has come; see `live.polling.Watermark`."""
+
+    field: str
+    unit: Literal["number", "time"]
+    floor: int | float
+    high: int | float
+
+
 class ValidationState(_Document):
     """The newest validation of the whole migration.
 
@@ -191,6 +228,7 @@ class PartitionValidation(_Document):
         round: the `ValidationRound` that it belongs to.
         outcome: an `Outcome` of the validation room, as JSON.
         mismatches: Parquet file of what is wrong; None if nothing is.
+        position: the journal's before anything was read; None if there is no journal.
     """
 
     plan: str
@@ -198,6 +236,7 @@ class PartitionValidation(_Document):
     passed: bool
     outcome: dict[str, Any]
     mismatches: str | None = None
+    position: int | None = None
 
 
 def partition_validation_key(key: str) -> str:
@@ -206,6 +245,11 @@ def partition_validation_key(key: str) -> str:
 
 
 class Continue(_Document):
-    """The plan was launched to be followed by its load; the sensor `<id>_continue` reads it."""
+    """The plan was launched to be followed by its load; the sensor `<id>_continue` reads it.
+
+    Args:
+        principal: who launched it; the runs that follow carry it on.
+    """
 
     plan: str
+    principal: str | None = None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vectormigrate_dagster.config import Migration
@@ -18,6 +22,10 @@ from vectormigrate_dagster.model import CollectionSchema, IdColumn
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.sent import SentLog, SentRanges
+
+_CHANGES = "changes"
+_MTIME_NANOSECONDS = 10**9
+"""Two entries within so long may leave a folder with one and the same time."""
 
 _WAIT_SECONDS = 120.0
 """Creating a collection with indexes takes seconds on a server."""
@@ -63,10 +71,33 @@ def ownership_of(log: MigrationLog, plan: Plan, key: str, target: TargetState) -
     """The ownership log of a partition; None where the whole collection is ours."""
     if target.state == "created":
         return None
-    folder = _folder(log) / "ownership"
-    of_this_generation = plan.splits[0].key.partition("-")[0]
-    earlier = [path for path in folder.glob("g*-*") if path.name.partition("-")[0] < of_this_generation]
-    return _InheritedLog(folder / key, [OwnershipLog(path) for path in sorted(earlier)])
+    return _InheritedLog(_folder(log) / "ownership" / key, partial(_may_have_written, _generation(plan)))
+
+
+def written_by(log: MigrationLog, plan: Plan, keys: Collection[str], target: TargetState) -> OwnershipLog | None:
+    """What some partitions have written, or others under their ids; only to be asked. None as in `ownership_of`."""
+    if target.state == "created":
+        return None
+    generation, chosen = _generation(plan), frozenset(keys)
+    counts = lambda name: name in chosen or _may_have_written(generation, name)  # noqa: E731  # one expression
+    return _InheritedLog(_folder(log) / "ownership" / "asked", counts)
+
+
+def changes_key(plan: Plan, slot: int) -> str:
+    """What catching up is called where partitions are: its logs are told from theirs and from those of other plans.
+
+    Args:
+        plan: the plan.
+        slot: of the process that catches up; each needs a log of its own.
+    """
+    return f"{_generation(plan)}-{_CHANGES}{slot}"
+
+
+def ownership_of_changes(log: MigrationLog, plan: Plan, slot: int, target: TargetState) -> OwnershipLog | None:
+    """The ownership log of catching up, which knows what any partition has written; None where all is ours."""
+    if target.state == "created":
+        return None
+    return _InheritedLog(_folder(log) / "ownership" / changes_key(plan, slot), lambda name: True)  # noqa: ARG005  # any
 
 
 def sent_of(log: MigrationLog, key: str, target: TargetState) -> SentLog | None:
@@ -116,18 +147,64 @@ def _sent_folder(log: MigrationLog) -> Path:
 
 
 class _InheritedLog(OwnershipLog):
-    """A partition's log that also knows what earlier generations wrote, wherever their splits were cut."""
+    """A log that also knows what stands in others beside it, those that are being written too.
 
-    def __init__(self, folder: Path, earlier: list[OwnershipLog]) -> None:
+    Args:
+        folder: of its own entries.
+        counts: which of the others count, by name: those of earlier generations, wherever their splits were cut.
+    """
+
+    def __init__(self, folder: Path, counts: Callable[[str], bool]) -> None:
         super().__init__(folder)
-        self._earlier = earlier
+        self._counts = counts
+        self._others: dict[Path, _Other] = {}
 
     def wrote(self, ids: IdColumn, scope: str | None) -> Mask:
         """See `OwnershipLog.wrote`."""
         wrote = super().wrote(ids, scope)
-        for log in self._earlier:
+        for log in self._newest():
             wrote |= log.wrote(ids, scope)
         return wrote
+
+    def _newest(self) -> list[OwnershipLog]:
+        """The others as they are now; an entry that appears in a folder changes its time."""
+        found: dict[Path, _Other] = {}
+        for path in sorted(self.folder.parent.glob("g*-*")):
+            if path != self.folder and self._counts(path.name):
+                read, changed = time.time_ns(), path.stat().st_mtime_ns
+                known = self._others.get(path)
+                if known is None:
+                    known = _Other(OwnershipLog(path), changed, read)
+                elif changed != known.changed or known.read - changed < _MTIME_NANOSECONDS:
+                    known.log.refresh()
+                    known = _Other(known.log, changed, read)
+                found[path] = known
+        self._others = found
+        return [one.log for one in found.values()]
+
+
+@dataclass(frozen=True)
+class _Other:
+    """A log beside another one.
+
+    Args:
+        log: what it told when it was read.
+        changed: the time of its folder, which had been looked at before.
+        read: when that was; so soon after `changed` that more may have come without a sign, it says too little.
+    """
+
+    log: OwnershipLog
+    changed: int
+    read: int
+
+
+def _may_have_written(generation: str, name: str) -> bool:
+    """Whether any partition of a generation may find what was written by whom a log is named after."""
+    return name.partition("-")[0] < generation or name.startswith(f"{generation}-{_CHANGES}")
+
+
+def _generation(plan: Plan) -> str:
+    return plan.splits[0].key.partition("-")[0]
 
 
 def _look(target: Database) -> tuple[CollectionSchema | None, int]:

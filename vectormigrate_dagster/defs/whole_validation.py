@@ -7,6 +7,7 @@ same round, whoever completes it adds the count and the searches, which look at 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +25,7 @@ from vectormigrate_dagster.defs.evidence import tier_check, whole_partition_chec
 from vectormigrate_dagster.defs.exceptions import exceptions_of, pre_existing
 from vectormigrate_dagster.defs.home import migration_folder
 from vectormigrate_dagster.defs.lease import Lease, held
+from vectormigrate_dagster.defs.live import JournalMotion, known_journal, tolerance_now
 from vectormigrate_dagster.defs.searching import given_queries, search_settings, unsearched
 from vectormigrate_dagster.defs.state import (
     VALIDATION,
@@ -36,6 +38,7 @@ from vectormigrate_dagster.defs.state import (
 )
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.errors import LeaseHeld, ValidationFailed
+from vectormigrate_dagster.live.journal import Journal
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import Split
@@ -45,7 +48,6 @@ from vectormigrate_dagster.validation import Context, Exceptions, GivenQueries, 
 from vectormigrate_dagster.validation.conclude import conclude
 from vectormigrate_dagster.validation.mismatches import listed, note_different, read_mismatches
 from vectormigrate_dagster.validation.outcome import Outcome
-from vectormigrate_dagster.validation.tolerance import tolerance_of
 from vectormigrate_dagster.validation.validate import search_whole
 from vectormigrate_dagster.validation.whole import compare_split
 
@@ -96,6 +98,7 @@ class WholeValidation:
         source, target: both sides.
         throttle: retry policy, rate, and what ends the work.
         publish: where check evaluations go.
+        journal: knows what an application changes meanwhile; None if nobody notes it.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class WholeValidation:
         *,
         throttle: Throttle,
         publish: EventSink,
+        journal: Journal | None = None,
     ) -> None:
         self._log = log
         self._plan = plan
@@ -116,6 +120,7 @@ class WholeValidation:
         self._target = target
         self._throttle = throttle
         self._publish = publish
+        self._journal = journal
         self._splits = {planned.key: planned.split for planned in plan.splits}
 
     def partition(self, key: str, known: ValidationRound) -> PartitionValidation:
@@ -135,6 +140,7 @@ class WholeValidation:
             passed=not wrong,
             outcome=outcome.model_dump(mode="json"),
             mismatches=None if found is None else str(found),
+            position=None if context.motion is None else context.since,
         )
         log.record(partition_validation_key(key), state)
         check = whole_partition_check(self._migration.id, key, outcome, passed=state.passed, mismatches=found)
@@ -178,7 +184,11 @@ class WholeValidation:
     def _report(
         self, known: ValidationRound, states: list[PartitionValidation], queries: GivenQueries | None
     ) -> ValidationReport:
-        context = self._context(list(self._splits.values()), exceptions_of(self._log, self._plan))
+        context = self._context(
+            list(self._splits.values()),
+            exceptions_of(self._log, self._plan),
+            began=min((state.position for state in states if state.position is not None), default=sys.maxsize),
+        )
         folder = self._folder(known)
         outcome = Outcome.sum(Outcome.model_validate(state.outcome) for state in states)
         with listed(folder / f"{_BEYOND}.parquet") as file:
@@ -198,16 +208,18 @@ class WholeValidation:
             mismatches=str(folder) if found else None,
         )
 
-    def _context(self, splits: list[Split], exceptions: Exceptions) -> Context:
-        schema, capabilities = self._plan.mapping.target_schema, self._target.capabilities
+    def _context(self, splits: list[Split], exceptions: Exceptions, began: int = sys.maxsize) -> Context:
+        sides = self._source.capabilities, self._target.capabilities
         return Context(
             source=self._source,
             target=self._target,
             mapper=RecordMapper(self._plan.mapping),
             splits=splits,
-            tolerance=tolerance_of(schema, capabilities, self._migration.validation.min_cosine),
+            tolerance=tolerance_now(self._plan, self._migration, *sides, self._journal),
             exceptions=exceptions,
             throttle=self._throttle,
+            began=began,
+            motion=JournalMotion.of(self._journal),
         )
 
     def _folder(self, known: ValidationRound) -> Path:
@@ -268,9 +280,13 @@ def opened(
     """Open both sides for a full validation, with the target's indexes as they are to be."""
     throttle = throttle_of(log, migration.transfer)
     sleep = throttle.interrupt.sleep
-    with databases.open_source(source, sleep=sleep) as src, databases.open_target(target, sleep=sleep) as dst:
+    with (
+        known_journal(log, migration) as journal,
+        databases.open_source(source, sleep=sleep) as src,
+        databases.open_target(target, sleep=sleep) as dst,
+    ):
         before_validation(log, plan, dst, throttle)
-        yield WholeValidation(log, plan, migration, src, dst, throttle=throttle, publish=publish)
+        yield WholeValidation(log, plan, migration, src, dst, throttle=throttle, publish=publish, journal=journal)
 
 
 def _different(states: Sequence[PartitionValidation]) -> DigestSet:

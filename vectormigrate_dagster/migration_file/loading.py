@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from vectormigrate_dagster.config import ID_PATTERN, Migration
-from vectormigrate_dagster.errors import ConfigurationError
+from vectormigrate_dagster.errors import ConfigurationError, UnknownMigration
 from vectormigrate_dagster.migration_file.document import Problem, read_document, read_text
 from vectormigrate_dagster.migration_file.problems import problems_of
 from vectormigrate_dagster.migration_file.secrets import find_secrets
@@ -33,7 +33,10 @@ __all__ = [
 
 FOLDER_VARIABLE = "VECTORMIGRATE_MIGRATIONS"
 SUFFIX = ".yaml"
-_JOB_SUFFIXES = ("", "_plan", "_validate", "_rollback", "_catch_up", "_continue", "_splits")
+_JOB_SUFFIXES = (
+    *("", "_plan", "_validate", "_repair", "_rollback", "_continue", "_splits", "_missing", "_verify", "_checks"),
+    *("_catch_up", "_changes", "_cutover"),
+)
 # Dagster refuses these and Python's keywords as names (dagster/_core/definitions/utils.py, DISALLOWED_NAMES).
 _DAGSTER_WORDS = {
     *("arg_dict", "bool", "conf", "config", "context", "dict", "float", "input", "input_arg_dict", "int", "meta"),
@@ -171,8 +174,8 @@ def find_migration(folder: Path, id: str) -> Migration:
     """Read the migration `id` of a folder.
 
     Raises:
-        ConfigurationError: there is none (the message names the nearest), it is wrong, or its jobs' names are
-            those of another migration too.
+        UnknownMigration: there is none; the message names the nearest.
+        ConfigurationError: it is wrong, or its jobs' names are those of another migration too.
     """
     check_id(id)
     files = _files(folder)
@@ -180,7 +183,7 @@ def find_migration(folder: Path, id: str) -> Migration:
     if path not in files:
         near = difflib.get_close_matches(id, [file.stem for file in files], n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"'vectormigrate init {id}' writes one"
-        raise ConfigurationError(f"there is no migration '{id}' in '{folder}'; {hint}")
+        raise UnknownMigration(f"there is no migration '{id}' in '{folder}'; {hint}")
     _refuse_clash(path, _clashes(files))
     return load_migration(path)
 

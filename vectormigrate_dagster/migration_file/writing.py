@@ -52,6 +52,15 @@ validation:
   # sample_size: 1000
   # min_cosine: 0.9999
   # search: {{queries: 100, k: 10, min_overlap: 0.95, filter: auto, queries_file: null}}
+journal:
+  # url: null                       # address of a Postgres without its password, or url_env: NAME; null: SQLite, here
+  # request_seconds: 120            # after so long no request that was sent is applied any more, retries included
+  # stale_seconds: {{source: null, target: null}}   # how old what a read tells may be; null: as the database is known
+cutover:
+  # freeze_seconds: 20              # writes are frozen for so long at most
+  # patience_seconds: 300           # until what is under way is over, so that a freeze is short
+  # shadow_reads: 0                 # so many live queries must have been compared in the last day; 0: none
+  # shadow_overlap: 0.95            # and have so much of their answers in common
 schedule:
   # cron: null                      # "0 3 * * *": every night at three, while Dagster's daemon runs
   # action: missing                 # missing: move what is not there yet | verify: validate

@@ -81,7 +81,7 @@ class _Work:
         Raises:
             VectorMigrateError: what ended it.
         """
-        begin_rollback(self._log)
+        begin_rollback(self._log, self._migration)
         sync_keys(self._instance, self._migration.id, self._plan)
         job = rollback_job(self._migration)
         ops = {"roll_back_partition": {"workers": self._workers}}

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from vectormigrate_dagster.defs import names
-from vectormigrate_dagster.defs.event_log import storage
+from vectormigrate_dagster.defs.storage import storage
 from vectormigrate_dagster.errors import VectorMigrateError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
+import dagster as dg
+
 from vectormigrate_dagster.config import EndpointConfig, Migration
+from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.blockers import newest_live
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import MIGRATE, ROLLBACK, Lease
-from vectormigrate_dagster.defs.state import PartitionState, PlanSummary, RollbackState, ValidationState, now
-from vectormigrate_dagster.migration_file import load_folder
+from vectormigrate_dagster.defs.state import LiveState, PartitionState, PlanSummary, RollbackState, ValidationState, now
+from vectormigrate_dagster.migration_file import BrokenMigration, load_folder
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.models import (
     BrokenFile,
     EndpointDocument,
     ListedMigration,
     ListProgress,
+    LiveStatus,
     LossCounts,
     MigrationList,
     MigrationStatus,
@@ -24,6 +30,8 @@ from vectormigrate_dagster.services.models import (
     Status,
     ValidationSummary,
 )
+
+_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
 def status(context: Context, migration_id: str) -> Status:
@@ -47,9 +55,28 @@ def list_migrations(
 ) -> MigrationList:
     """List the migrations of the folder, a page at a time."""
     migrations, broken = load_folder(context.migrations)
+    items = []
     with context.instance() as instance:
-        listed = [_listed(MigrationLog(instance, migration.id), migration) for migration in migrations]
-    chosen = [item for item in listed if status is None or item.status == status]
+        for migration in migrations:
+            log = MigrationLog(instance, migration.id)
+            plan = log.summary()
+            log.refresh()
+            items.append(listed(status_of(log, migration, plan), plan))
+    return page(items, broken, status=status, limit=limit, offset=offset, sort_by=sort_by, sort_order=sort_order)
+
+
+def page(
+    items: Iterable[ListedMigration],
+    broken: Iterable[BrokenMigration],
+    *,
+    status: MigrationStatus | None,
+    limit: int,
+    offset: int,
+    sort_by: Literal["created_at", "migration_id", "status"],
+    sort_order: Literal["asc", "desc"],
+) -> MigrationList:
+    """One page of a list of migrations."""
+    chosen = [item for item in items if status is None or item.status == status]
     # A migration that was never planned has no time of creation; it sorts as the oldest.
     chosen.sort(key=lambda item: (str(getattr(item, sort_by) or ""), item.migration_id), reverse=sort_order == "desc")
     return MigrationList(
@@ -61,9 +88,21 @@ def list_migrations(
     )
 
 
+def listed(status: Status, plan: PlanSummary | None) -> ListedMigration:
+    """A migration as a line of a list."""
+    return ListedMigration(
+        migration_id=status.migration_id,
+        status=status.status,
+        created_at=None if plan is None else plan.created_at,
+        progress=ListProgress.of(status.progress.migrated_records, status.progress.total_records),
+    )
+
+
 def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None) -> Status:
     """The status from a log that was refreshed."""
     source, target = endpoint_document(migration.source), endpoint_document(migration.target)
+    found = log.runs()
+    runs = tuple(run.run_id for run in found)
     if plan is None:
         return Status(
             migration_id=migration.id,
@@ -71,7 +110,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
             phase="plan",
             source=source,
             target=target,
-            runs=_runs(log),
+            runs=runs,
         )
     states = log.partitions(plan)
     running = {
@@ -80,7 +119,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
         if state.state in ("loading", "rolling_back") and Lease(log.instance, log.migration_id, key).is_held()
     }
     commands = (Lease(log.instance, log.migration_id, command) for command in (MIGRATE, ROLLBACK))
-    at_work = bool(running) or any(lease.is_held() for lease in commands)
+    at_work = bool(running) or any(lease.is_held() for lease in commands) or _queued(migration, found)
     rollback = log.rollback(plan)
     word = _status(plan, states, rollback, at_work=at_work)
     validation = None if rollback is not None else log.validation(plan)  # of what is not there any more
@@ -114,27 +153,16 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
         indexing=None if written is None else written.indexing,
         loss=LossCounts(**plan.changes),
         validation=_validation(validation),
+        live=live_status(newest_live(log, plan)),
         last_error=_last_error(states),
         stale_seconds=_age(states, validation),
-        runs=_runs(log),
+        runs=runs,
     )
 
 
 def endpoint_document(config: EndpointConfig) -> EndpointDocument:
     """One side of a migration file, without any secret."""
     return EndpointDocument(type=config.type, address=config.url or str(config.path), collection=config.collection)
-
-
-def _listed(log: MigrationLog, migration: Migration) -> ListedMigration:
-    plan = log.summary()
-    log.refresh()
-    progress = status_of(log, migration, plan)
-    return ListedMigration(
-        migration_id=migration.id,
-        status=progress.status,
-        created_at=None if plan is None else plan.created_at,
-        progress=ListProgress.of(progress.progress.migrated_records, progress.progress.total_records),
-    )
 
 
 def _status(
@@ -181,6 +209,14 @@ def _validation(state: ValidationState | None) -> ValidationSummary:
     )
 
 
+def live_status(state: LiveState | None) -> LiveStatus:
+    """What the state of a live migration tells people."""
+    if state is None:
+        return LiveStatus()
+    known = state.model_dump(exclude={"plan"})
+    return LiveStatus(**known, can_cut_over=state.primary == "source" and not state.blocked_by)
+
+
 def _last_error(states: dict[str, PartitionState]) -> str | None:
     wrong = [(state.at, key, state.error) for key, state in states.items() if state.error is not None]
     if not wrong:
@@ -196,5 +232,7 @@ def _age(states: dict[str, PartitionState], validation: ValidationState | None) 
     return None if not times else round((now() - max(times)).total_seconds(), 1)
 
 
-def _runs(log: MigrationLog) -> tuple[str, ...]:
-    return tuple(run.run_id for run in log.runs())
+def _queued(migration: Migration, runs: Iterable[dg.DagsterRun]) -> bool:
+    """Whether a partition waits for its turn: between two of them nobody holds a lease, and nothing has stopped."""
+    jobs = (names.job_name(migration.id), names.rollback_job_name(migration.id))
+    return any(run.status in _WAITING and run.job_name in jobs for run in runs)

@@ -16,6 +16,7 @@ from vectormigrate_dagster.mapping.loss import Grade, LossRow
 from vectormigrate_dagster.services.models import (
     BrokenFile,
     DemoDocument,
+    DemoLive,
     DemoValidation,
     EndpointDocument,
     Estimate,
@@ -145,6 +146,14 @@ DEMO = DemoDocument(
     records_per_second=1496.0,
     home="/home",
 )
+DEMO_LIVE = DEMO.model_copy(
+    update={
+        "migration_id": "demo-live",
+        "live": DemoLive(
+            writes=700, writes_after_cutover=60, cutover_pause_seconds=0.4, reverse_pause_seconds=0.5, lost=0
+        ),
+    }
+)
 
 
 ANSWERS = {
@@ -161,6 +170,7 @@ ANSWERS = {
     "export.export": EXPORT,
     "bulk_export.export_for_import": IMPORT_FILES,
     "demo.demo": DEMO,
+    "demo_live.demo_live": DEMO_LIVE,
     "ui.ui": None,
 }
 
@@ -212,4 +222,5 @@ VERBS_WITH_JSON = [
     ("export", "m", "--to", "out"),
     ("export", "m", "--to", "out", "--for-import"),
     ("demo",),
+    ("demo", "--live"),
 ]

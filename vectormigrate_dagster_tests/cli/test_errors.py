@@ -197,7 +197,7 @@ def test_errors_of_a_real_process(tmp_path: Path) -> None:
 
     missing = vectormigrate("status", "nothing", "--json", cwd=tmp_path)
     assert missing.returncode == 2
-    assert json.loads(missing.stdout)["error"]["type"] == "ConfigurationError"
+    assert json.loads(missing.stdout)["error"]["type"] == "UnknownMigration"
     assert "there is no migration 'nothing'" in missing.stderr
 
 

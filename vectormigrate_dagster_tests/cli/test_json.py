@@ -59,7 +59,13 @@ def test_the_status_document_has_the_shape_that_others_rely_on(services: Service
     assert document["progress"] == {"total_records": 10000, "migrated_records": 5432, "percentage": 54.32}
     assert document["started_at"] == "2026-02-22T10:00:00Z"
     assert document["ended_at"] is None
-    assert document["live"] == {"lag_records": None, "lag_seconds": None, "can_cut_over": False, "blocked_by": []}
+    assert document["live"] == {
+        **dict.fromkeys(
+            ("state", "primary", "epoch", "lag_records", "lag_seconds", "open", "changed_by", "reason", "at")
+        ),
+        "can_cut_over": False,
+        "blocked_by": [],
+    }
     assert list(document) == [
         *("migration_id", "status", "phase", "progress", "batches_processed", "started_at", "ended_at"),
         *("rate_per_second", "eta_seconds", "partitions", "skipped", "refused", "vanished"),

@@ -38,15 +38,21 @@ def test_everything_of_a_migration(folder: Path) -> None:
     repository = load().get_repository_def()
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
         "shop_items_v2",
+        "shop_items_v2_catch_up",
+        "shop_items_v2_cutover",
         "shop_items_v2_plan",
         "shop_items_v2_repair",
         "shop_items_v2_rollback",
         "shop_items_v2_validate",
     ]
-    assert [sensor.name for sensor in repository.sensor_defs] == ["shop_items_v2_continue"]
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == [
+        "shop_items_v2_catch_up",
+        "shop_items_v2_continue",
+    ]
     assert [schedule.name for schedule in repository.schedule_defs] == ["shop_items_v2_missing"]
     assert sorted(key.to_user_string() for key in repository.assets_defs_by_key) == [
         "shop_items_v2",
+        "shop_items_v2/changes",
         "shop_items_v2/plan",
         "shop_items_v2/state",
     ]

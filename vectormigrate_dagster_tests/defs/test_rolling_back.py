@@ -126,7 +126,7 @@ def test_a_load_while_a_rollback_runs_is_refused(
 
 
 def test_a_load_that_begins_just_then_ends_the_rollback(
-    instance: dg.DagsterInstance, planned: MigrationLog, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The load has taken its lease before it could see that a rollback has begun."""
     plan = planned.require_plan()
@@ -139,7 +139,7 @@ def test_a_load_that_begins_just_then_ends_the_rollback(
 
     monkeypatch.setattr(rolling_back, "require_nobody_loads", then_somebody_begins)
     with pytest.raises(LeaseHeld, match=plan.keys[-1]):
-        begin_rollback(planned)
+        begin_rollback(planned, migration)
     assert planned.rollback(plan) is None
     lease.release()
 
@@ -152,7 +152,7 @@ def test_a_rollback_that_begins_just_then_ends_a_new_plan(
     hold = planning._hold_all
 
     def after_a_rollback_has_begun(*arguments: Any) -> None:
-        begin_rollback(MigrationLog(instance, ID))
+        begin_rollback(MigrationLog(instance, ID), migration)
         hold(*arguments)
 
     monkeypatch.setattr(planning, "_hold_all", after_a_rollback_has_begun)

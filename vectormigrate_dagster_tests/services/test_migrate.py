@@ -89,9 +89,9 @@ def test_settings_of_a_run_win_over_the_file(context: Context, monkeypatch: pyte
         written.append(len(batch))
         return upsert(self, batch)
 
-    def verifying(self: BatchWriter, sent: Batch, seed: int) -> None:
+    def verifying(self: BatchWriter, sent: Batch, *others: Any) -> None:
         read_back.append(len(sent))
-        verify(self, sent, seed)
+        verify(self, sent, *others)
 
     def throttling(**settings: Any) -> Throttle:
         throttles.append(settings)

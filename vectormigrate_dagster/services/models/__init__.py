@@ -6,9 +6,18 @@ No document holds a secret.
 
 from __future__ import annotations
 
+from vectormigrate_dagster.services.models.actions import Action, ActionDocument, Confirmation
+from vectormigrate_dagster.services.models.changes import (
+    CatchUpDocument,
+    ChangesDocument,
+    PollDocument,
+    UnsettledRecord,
+)
 from vectormigrate_dagster.services.models.common import EndpointDocument, LossCounts, Utc
+from vectormigrate_dagster.services.models.live import CutoverDocument, CutoverStep
 from vectormigrate_dagster.services.models.results import (
     DemoDocument,
+    DemoLive,
     DemoValidation,
     Estimate,
     ExportDocument,
@@ -37,8 +46,16 @@ from vectormigrate_dagster.services.models.standing import (
 )
 
 __all__ = [
+    "Action",
+    "ActionDocument",
     "BrokenFile",
+    "CatchUpDocument",
+    "ChangesDocument",
+    "Confirmation",
+    "CutoverDocument",
+    "CutoverStep",
     "DemoDocument",
+    "DemoLive",
     "DemoValidation",
     "EndpointDocument",
     "Estimate",
@@ -54,6 +71,7 @@ __all__ = [
     "MigrationStatus",
     "PartitionCounts",
     "PlanDocument",
+    "PollDocument",
     "Progress",
     "RecordPlace",
     "RepairDocument",
@@ -61,6 +79,7 @@ __all__ = [
     "Status",
     "TierResult",
     "UnrepairedRecord",
+    "UnsettledRecord",
     "Utc",
     "ValidationDocument",
     "ValidationSummary",

@@ -237,8 +237,29 @@ class DemoValidation(Document):
     tiers: dict[str, bool]
 
 
+class DemoLive(Document):
+    """What an application saw of the live demo.
+
+    Args:
+        writes: that were acknowledged.
+        writes_after_cutover: of them, those to the new side.
+        cutover_pause_seconds, reverse_pause_seconds: the longest that a write took while the sides were switched.
+        lost: records that are not what the application was told last.
+    """
+
+    writes: Count
+    writes_after_cutover: Count
+    cutover_pause_seconds: float
+    reverse_pause_seconds: float
+    lost: Count
+
+
 class DemoDocument(Document):
-    """What the demo did."""
+    """What the demo did.
+
+    Args:
+        live: of the live demo only.
+    """
 
     migration_id: str
     source: str
@@ -249,3 +270,4 @@ class DemoDocument(Document):
     seconds: float
     records_per_second: float
     home: str
+    live: DemoLive | None = None

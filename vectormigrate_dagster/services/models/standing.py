@@ -43,12 +43,30 @@ class ValidationSummary(Document):
 
 
 class LiveStatus(Document):
-    """How far the journal of the application's changes is behind; null where there is no journal."""
+    """How far the other side is behind the application's changes, when somebody looked last; null if nobody has.
 
+    Args:
+        state: planned, backfilling, catching_up, verifying, ready, frozen, switched, reversed or completed.
+        primary: the side that the application writes to.
+        lag_records: changes that are not carried over to the other side.
+        lag_seconds: age of the oldest of them then.
+        open: those of them whose write is not known to be over.
+        blocked_by: what keeps the sides from being switched.
+        changed_by, reason: who changed the state last, and why.
+        at: when somebody looked.
+    """
+
+    state: str | None = None
+    primary: str | None = None
+    epoch: int | None = None
     lag_records: int | None = None
     lag_seconds: float | None = None
+    open: int | None = None
     can_cut_over: bool = False
     blocked_by: tuple[str, ...] = ()
+    changed_by: str | None = None
+    reason: str | None = None
+    at: Utc | None = None
 
 
 class Status(Document):

@@ -1,0 +1,170 @@
+"""A migration's journal: where its file puts it, what its plan notes there, and how a rollback ends it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import sqlalchemy as sa
+
+from vectormigrate_dagster import databases
+from vectormigrate_dagster.config import EndpointConfig, Migration
+from vectormigrate_dagster.databases import Sleep
+from vectormigrate_dagster.defs.home import home_of
+from vectormigrate_dagster.errors import ConfigurationError, MissingSecret, NotSo, PlanOutdated
+from vectormigrate_dagster.live.journal import Bounds, Journal, JournalDatabase, State
+from vectormigrate_dagster.mapping.plan import Plan
+
+_FILE = "journal.db"
+_LOOK_SECONDS = 0.5
+
+KEPT_SECONDS = 86_400.0
+"""Entries, and keys of partitions, are kept so long after they were dealt with: a validation may look back as far."""
+
+
+def principal() -> str:
+    """Who does what this process does."""
+    return getpass.getuser()
+
+
+def bounds_of(migration: Migration) -> Bounds:
+    """What the live protocol may rely on."""
+    journal = migration.journal
+
+    def stale(side: EndpointConfig, given: float | None) -> float:
+        known = databases.capabilities_of(side.type, embedded=side.embedded).stale_seconds
+        return known if given is None else given
+
+    return Bounds(
+        start=journal.start_seconds,
+        request=journal.request_seconds,
+        margin=journal.margin_seconds,
+        stale={
+            "source": stale(migration.source, journal.stale_seconds.source),
+            "target": stale(migration.target, journal.stale_seconds.target),
+        },
+    )
+
+
+def journal_url(home: Path, migration: Migration) -> sa.URL:
+    """Where a migration's journal is: as its file says, otherwise in a file in the home.
+
+    Raises:
+        MissingSecret: the variable that the file names is not set.
+        ConfigurationError: the address is none, or would lead to another file from each working directory.
+    """
+    given = migration.journal
+    address = given.url
+    if given.url_env is not None:
+        if given.url_env not in os.environ:
+            raise MissingSecret(
+                f"environment variable '{given.url_env}' is not set; set it to the address of the journal of "
+                f"'{migration.id}'"
+            )
+        address = os.environ[given.url_env]
+    if address is None:
+        return sa.URL.create("sqlite", database=str(home.absolute() / _FILE))
+    try:
+        url = sa.make_url(address)
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError(
+            f"the journal of '{migration.id}' needs an address such as postgresql+psycopg2://user@host/database"
+        ) from error
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_absolute():
+        raise ConfigurationError(
+            f"the journal of '{migration.id}' is at the relative path '{url.database}', another file for each working "
+            "directory; write it whole, such as sqlite:////data/journal.db"
+        )
+    return url
+
+
+@contextmanager
+def open_journal(instance: dg.DagsterInstance, migration: Migration, plan: Plan | None = None) -> Iterator[Journal]:
+    """The migration's journal.
+
+    Args:
+        instance: Dagster's storage.
+        migration: the migration file.
+        plan: makes the journal, if the plan was made before there were journals.
+
+    Raises:
+        MissingSecret, ConfigurationError: see `journal_url`.
+        StorageFailed: it cannot be opened.
+        NotFound: there is none, and no `plan`.
+    """
+    database = JournalDatabase(journal_url(home_of(instance), migration))
+    try:
+        if plan is None:
+            yield Journal(database, migration.id)
+            return
+        yield Journal.register(
+            database,
+            migration.id,
+            id_kinds=plan.mapping.source_schema.ids.kinds,
+            id_mapping=plan.mapping.ids.model_dump(mode="json"),
+            bounds=bounds_of(migration),
+            by=principal(),
+        )
+    finally:
+        database.close()
+
+
+def begin_generation(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> None:
+    """Note in the journal that a plan begins anew, before it is stored; what was journalled stays.
+
+    Raises:
+        NotSo: the application writes to the target.
+    """
+    with open_journal(instance, migration, plan) as journal:
+        if journal.control().epoch > 1 or plan.generation > 1:
+            journal.replan(
+                id_kinds=plan.mapping.source_schema.ids.kinds,
+                id_mapping=plan.mapping.ids.model_dump(mode="json"),
+                bounds=bounds_of(migration),
+                by=principal(),
+                reason=f"generation {plan.generation} was planned",
+            )
+
+
+def withdraw(journal: Journal) -> None:
+    """End catching up, because what it writes is to be taken back; see `wait_until_quiet`.
+
+    It ends the epoch in any case, so that nobody goes on by what the state was before.
+
+    Raises:
+        PlanOutdated: the application writes to the target.
+    """
+    while True:
+        control = journal.control()
+        require_source_is_primary(journal)
+        with suppress(NotSo):  # somebody else has changed it
+            journal.enter(State.PLANNED, since=control, by=principal(), reason="a rollback has begun")
+            return
+
+
+def wait_until_quiet(journal: Journal, *, sleep: Sleep) -> None:
+    """Wait until nothing of a re-sync can be applied any more.
+
+    Raises:
+        Stopped: the wait was ended.
+    """
+    while (seconds := journal.busy_seconds()) > 0:
+        sleep(min(seconds, _LOOK_SECONDS))
+
+
+def require_source_is_primary(journal: Journal) -> None:
+    """Refuse to move the source once it is the copy.
+
+    Raises:
+        PlanOutdated: the application writes to the target.
+    """
+    control = journal.control()
+    if control.primary == "target":
+        raise PlanOutdated(
+            f"'{control.migration}' was switched to its target by {control.changed_by}, so nothing is moved from the "
+            f"source any more; go back with 'vectormigrate reverse {control.migration}' first"
+        )

@@ -1,0 +1,149 @@
+"""Checks how the journal's state follows what is moved and taken back, whoever looks at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vectormigrate_dagster.config import Migration
+from vectormigrate_dagster.defs.catching_up import catch_up_migration
+from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.journal import open_journal
+from vectormigrate_dagster.defs.live import JournalMotion, settle_state
+from vectormigrate_dagster.defs.rolling_back import begin_rollback
+from vectormigrate_dagster.defs.state import PartitionState, now
+from vectormigrate_dagster.errors import PlanOutdated
+from vectormigrate_dagster.live.journal import Journal, Key, State
+from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.model import IdKind
+from vectormigrate_dagster.validation.listing import Original
+from vectormigrate_dagster_tests.harness import ID
+
+
+@pytest.fixture
+def plan(planned: MigrationLog) -> Plan:
+    return planned.require_plan()
+
+
+@pytest.fixture
+def journal(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> Iterator[Journal]:
+    with open_journal(instance, migration, plan) as opened:
+        yield opened
+
+
+def moved(log: MigrationLog, plan: Plan) -> None:
+    """As if every partition had been moved."""
+    for key in plan.keys:
+        log.record(key, PartitionState(plan=plan.digest, state="done", run_id="run"))
+
+
+def test_a_state_is_entered_once_and_never_back(planned: MigrationLog, plan: Plan, journal: Journal) -> None:
+    assert settle_state(planned, plan, journal).state is State.PLANNED
+    planned.record(plan.keys[0], PartitionState(plan=plan.digest, state="loading", run_id="run"))
+    first = settle_state(planned, plan, journal)
+    assert (first.state, first.reason) == (State.BACKFILLING, "generation 1 is being moved")
+    assert settle_state(planned, plan, journal) == first
+    moved(planned, plan)
+    later = settle_state(planned, plan, journal)
+    assert (later.state, later.epoch) == (State.CATCHING_UP, first.epoch + 1)
+    assert settle_state(planned, plan, journal) == later
+
+
+def test_a_state_that_somebody_changes_meanwhile_is_looked_at_again(
+    planned: MigrationLog, plan: Plan, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(planned, plan)
+    enter, tries = Journal.enter, []
+
+    def too_late(self: Journal, state: State, **settings: Any) -> object:
+        if not tries:
+            tries.append(enter(self, State.CATCHING_UP, since=self.control(), by="other", reason="first"))
+        return enter(self, state, **settings)
+
+    monkeypatch.setattr(Journal, "enter", too_late)
+    found = settle_state(planned, plan, journal)
+    assert (found.state, found.changed_by) == (State.CATCHING_UP, "other")
+
+
+@pytest.mark.parametrize("looks", ["before it is noted", "before the epoch ends"])
+def test_catching_up_does_not_begin_again_while_a_rollback_begins(
+    instance: dg.DagsterInstance,
+    migration: Migration,
+    planned: MigrationLog,
+    plan: Plan,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    looks: str,
+) -> None:
+    """What is carried over after that would stay in the target when the rollback is over."""
+    moved(planned, plan)
+    settle_state(planned, plan, journal)
+    record = MigrationLog.record
+
+    def somebody_looks(log: MigrationLog, key: str, document: Any) -> None:
+        if looks == "before it is noted":
+            settle_state(MigrationLog(instance, ID), plan, journal)
+            record(log, key, document)
+        else:
+            seen = journal.control()
+            record(log, key, document)
+            journal.enter(State.CATCHING_UP, since=seen, by="somebody", reason="who has not read the log again")
+
+    monkeypatch.setattr(MigrationLog, "record", somebody_looks)
+    begin_rollback(MigrationLog(instance, ID), migration)
+    monkeypatch.undo()
+    assert journal.control().state is State.PLANNED
+    assert settle_state(planned, plan, journal).state is State.PLANNED
+    with pytest.raises(PlanOutdated, match="is being rolled back"):
+        catch_up_migration(instance, migration, None, None, until="due")  # type: ignore[arg-type]  # nothing is opened
+
+
+def test_a_rollback_that_was_killed_after_it_was_noted_ends_catching_up_when_it_goes_on(
+    instance: dg.DagsterInstance, migration: Migration, plan: Plan, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = MigrationLog.record
+
+    def killed(log: MigrationLog, key: str, document: Any) -> None:
+        journal.enter(State.CATCHING_UP, since=journal.control(), by="somebody", reason="just before")
+        record(log, key, document)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MigrationLog, "record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begin_rollback(MigrationLog(instance, ID), migration)
+    monkeypatch.undo()
+    assert journal.control().state is State.CATCHING_UP
+    begin_rollback(MigrationLog(instance, ID), migration)
+    assert journal.control().state is State.PLANNED
+
+
+def test_as_many_may_differ_as_are_changed_from_then_on_or_not_carried_over(journal: Journal) -> None:
+    motion = JournalMotion(journal)
+    began, keys = motion.position(), [Key(None, IdKind.U64, str(number)) for number in (1, 2, 2)]
+    assert motion.changed(began) == 0
+    journal.note(keys, kind="change")
+    assert (motion.changed(began), motion.changed(motion.position())) == (2, 2)
+    lease = journal.lease(seconds=60)
+    assert lease is not None
+    journal.consume(lease, journal.due(lease))
+    assert (motion.changed(began), motion.changed(motion.position())) == (2, 0)
+
+
+def test_what_the_journal_may_have_forgotten_is_no_reason_to_miss_records(journal: Journal) -> None:
+    """After days of a live migration, more records were changed since it began than the journal still knows."""
+    motion = JournalMotion(journal)
+    for _ in range(3):
+        journal.note([Key(None, IdKind.U64, "1")], kind="change")
+    assert motion.changed_after(now() - timedelta(hours=1)) == 1
+    assert motion.changed_after(now() - timedelta(days=2)) == 3
+
+
+def test_records_of_several_scopes_are_in_motion_if_the_application_names_none(journal: Journal) -> None:
+    journal.note([Key(None, IdKind.U64, "1"), Key("b", IdKind.U64, "2")], kind="change")
+    records = [Original(scope, IdKind.U64, number) for scope in ("a", "b") for number in (1, 2)]
+    moving = JournalMotion(journal).moving(records, journal.position())
+    assert moving == {records[0], records[2], records[3]}
