@@ -27,7 +27,7 @@ from vectormigrate_dagster.services.models import DemoDocument, DemoValidation
 from vectormigrate_dagster.validation import GivenQueries
 from vectormigrate_dagster.validation.search.query_file import read_queries
 
-DEMO = "demo"
+DEMO, DEMO_LIVE = "demo", "demo-live"
 _BATCH = 500
 _MIGRATION_FILE = """\
 # 2,992 packages of Debian 12 with their embeddings, from an embedded Qdrant to a Milvus Lite.
@@ -42,6 +42,25 @@ target:
 transfer:
   partition_records: 600
 """
+LIVE_PACKAGES = 1000
+"""Of the live demo: an embedded database does one thing at a time, and several want it at once there."""
+
+_LIVE_FILE = """\
+# 1,000 packages of Debian 12 with their embeddings, which an application goes on writing while they move.
+source:
+  type: qdrant
+  path: ../data/qdrant-live
+  collection: packages
+target:
+  type: milvus
+  path: ../data/milvus-live.db
+  collection: packages
+transfer:
+  partition_records: 250
+validation:
+  search:
+    queries: 0  # every record is compared; searching would keep the writers waiting
+"""
 
 
 def demo(context: Context, *, progress: Progress | None = None) -> DemoDocument:
@@ -51,9 +70,9 @@ def demo(context: Context, *, progress: Progress | None = None) -> DemoDocument:
         context: the home; the migration file is written into its folder of migrations.
         progress: called with the status about twice a second.
     """
-    migration = _migration(context)
+    migration = _written(context, DEMO, _MIGRATION_FILE)
     source, target = endpoints(migration)
-    records = _make_source(source)
+    records = make_source(source, _packages(), Metric.COSINE)
     began = time.monotonic()
     status = migrate(context, migration.id, progress=progress)
     seconds = time.monotonic() - began
@@ -74,33 +93,42 @@ def demo(context: Context, *, progress: Progress | None = None) -> DemoDocument:
     )
 
 
-def _migration(context: Context) -> Migration:
-    path = context.migrations / f"{DEMO}.yaml"
+def live_migration(context: Context) -> Migration:
+    """The migration of the live demo; its file is written if it is not there."""
+    return _written(context, DEMO_LIVE, _LIVE_FILE)
+
+
+def live_packages() -> pa.Table:
+    """What the live demo moves."""
+    return _packages().slice(0, LIVE_PACKAGES)
+
+
+def _written(context: Context, name: str, file: str) -> Migration:
+    path = context.migrations / f"{name}.yaml"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_MIGRATION_FILE, encoding="utf-8")
+        path.write_text(file, encoding="utf-8")
     return load_migration(path)
 
 
-def _make_source(endpoint: Endpoint) -> int:
-    """Fill the source with the packaged records, unless it holds them already; return how many it holds."""
+def make_source(endpoint: Endpoint, table: pa.Table, metric: Metric) -> int:
+    """Fill the source with packaged records, unless it holds so many already; return how many it holds."""
     with databases.open_target(endpoint) as source:
-        table = _packages()
         try:
             if source.count() == len(table):
                 return len(table)
         except NotFound:
-            source.create(_schema(endpoint.collection))
+            source.create(_schema(endpoint.collection, metric))
         for batch in _batches(table):
             source.upsert(batch)
         return source.count()
 
 
-def _schema(name: str) -> CollectionSchema:
+def _schema(name: str, metric: Metric) -> CollectionSchema:
     return CollectionSchema(
         name=name,
         ids=IdSchema(kinds=(IdKind.U64, IdKind.UUID)),
-        vectors=(VectorSchema(name="embedding", dim=384, metric=Metric.COSINE),),
+        vectors=(VectorSchema(name="embedding", dim=384, metric=metric),),
     )
 
 
@@ -120,15 +148,19 @@ def _data(name: str) -> AbstractContextManager[Path]:
     return as_file(files("vectormigrate_dagster").joinpath("data", name))
 
 
-def _batches(table: pa.Table) -> Iterator[Batch]:
-    """The packages as records: the row's number is the id, since Qdrant has no text ids; the name is payload."""
-    numbered = Batch(
+def numbered(table: pa.Table) -> Batch:
+    """Packages as records: the row's number is the id, since Qdrant has no text ids; the name is payload."""
+    return Batch(
         ids=IdColumn.of(IdKind.U64, range(1, len(table) + 1)),
         vectors={"embedding": Dense(_matrix(table.column("embedding")))},
         payloads=table.drop_columns(["embedding"]).to_pylist(),
     )
-    for start in range(0, len(numbered), _BATCH):
-        yield numbered.take(np.arange(start, min(start + _BATCH, len(numbered))))
+
+
+def _batches(table: pa.Table) -> Iterator[Batch]:
+    whole = numbered(table)
+    for start in range(0, len(whole), _BATCH):
+        yield whole.take(np.arange(start, min(start + _BATCH, len(whole))))
 
 
 def _matrix(column: Any) -> Floats:
