@@ -1,0 +1,23 @@
+"""Every code that an error or a refusal has.
+
+JSON-RPC keeps -32700 and -326xx, and MCP -32020 and below. What is between is ours.
+"""
+
+from __future__ import annotations
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+
+UNAUTHORIZED = -32001
+RATE_LIMITED = -32010
+FORBIDDEN = -32011
+UNKNOWN_MIGRATION = -32012
+NOT_SO = -32013
+UNAVAILABLE = -32014
+FAILED = -32015
+WRONG_HOST = -32016
+TOO_LARGE = -32017
+TOO_SLOW = -32018
