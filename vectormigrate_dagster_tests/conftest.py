@@ -179,6 +179,11 @@ def _no_children_left() -> Iterator[None]:
     end_children()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests: begun last, one of them would leave the other processes with nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("kill") is None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests have to tell beside that they passed."""
     for report in terminalreporter.getreports("passed"):
