@@ -87,7 +87,12 @@ class Load:
         self._dual.close()
 
     def _write(self, number: int) -> None:
-        with Writer(self._place, f"pause.{number}", self._dual, self._notes) as writer:
+        place = self._place
+        with (
+            databases.open_target(place.source) as source,
+            databases.open_target(place.target) as target,
+            Writer(place, f"pause.{number}", self._dual, self._notes, source, target) as writer,
+        ):
             self._write_with(writer)
 
     def _write_with(self, writer: Writer) -> None:

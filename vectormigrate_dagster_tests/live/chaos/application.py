@@ -18,7 +18,7 @@ from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import Batch
 from vectormigrate_dagster_tests.live.chaos import records
 from vectormigrate_dagster_tests.live.chaos.history import Notes
-from vectormigrate_dagster_tests.live.chaos.world import HOT, NUMBERS, World, patient
+from vectormigrate_dagster_tests.live.chaos.world import HOT, NUMBERS, World
 
 THREADS = 2
 
@@ -35,46 +35,49 @@ def run(world: World, name: str) -> None:
     Args:
         name: unique to this process; the notes are kept under it.
     """
-    _warm_up(world)
     notes = Notes(world.folder / f"{name}.notes")
     writer = DualWriter(world.journal_url, world.name)
     failed: list[BaseException] = []
+    with databases.open_target(world.source) as source, databases.open_target(world.target) as target:
+        for database in (source, target):
+            _warm_up(database)
 
-    def work(number: int) -> None:
-        try:
-            Writer(world, f"{name}.{number}", writer, notes).run(world.flag("quiet").exists)
-        except BaseException as error:
-            failed.append(error)
-            raise
+        def work(number: int) -> None:
+            try:
+                Writer(world, f"{name}.{number}", writer, notes, source, target).run(world.flag("quiet").exists)
+            except BaseException as error:
+                failed.append(error)
+                raise
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     if failed:
         raise failed[0]
 
 
-def _warm_up(world: World) -> None:
-    """Let the clients build what they build once: Pinecone's ends its process if two threads do so at a time."""
-    for endpoint in (world.source, world.target):
-        with databases.open_target(patient(endpoint)) as database, suppress(DatabaseError):
-            database.describe()
+def _warm_up(database: Database) -> None:
+    """Let a client build what it builds once: Pinecone's ends its process if two threads do so at a time."""
+    with suppress(DatabaseError):
+        database.describe()
 
 
 class Writer:
-    """One thread that writes."""
+    """One thread that writes; the clients are those of its process."""
 
-    def __init__(self, world: World, name: str, writer: DualWriter, notes: Notes) -> None:
+    def __init__(
+        self, world: World, name: str, writer: DualWriter, notes: Notes, source: Database, target: Database
+    ) -> None:
         self._world = world
         self._name = name
         self._chance = random.Random(f"{world.seed} {name}")
         self._writer = writer
         self._notes = notes
         self._mapper = RecordMapper(world.plan.mapping)
-        self._source = databases.open_target(world.source)
-        self._target = databases.open_target(world.target)
+        self._source = source
+        self._target = target
         self._journal = world.journal()
         self._serial = 0
 
@@ -82,8 +85,6 @@ class Writer:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._source.close()
-        self._target.close()
         self._journal.database.close()
 
     def run(self, ended: Callable[[], bool]) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vectormigrate_dagster.live.journal import Bounds, Journal, Side
 from vectormigrate_dagster_tests.live.chaos import application, equal, servers, workers, world
-from vectormigrate_dagster_tests.live.chaos.crew import Crew, Failed
+from vectormigrate_dagster_tests.live.chaos.crew import PAUSED, Crew, Failed
 from vectormigrate_dagster_tests.live.chaos.history import History
 from vectormigrate_dagster_tests.live.chaos.servers import Server
 from vectormigrate_dagster_tests.live.chaos.world import World
@@ -39,8 +41,17 @@ _KILL_SECONDS = (0.2, 0.7)
 _KILLS = (1, 4)
 """In each stage: what is killed without end comes to no end, as each death costs a lease and a request's time."""
 
+_START_SECONDS = 0.7
+_MARGIN_SECONDS = 0.7
 _SLACK_SECONDS = 0.9
 """For which a request may lie in a server of a busy machine."""
+
+TEMPOS = (0.5, 2.0)
+"""How many times as long as these all bounds are, the clients' deadlines among them.
+
+A run that fails after a process stood still for longer than its bounds allow says nothing: the protocol relies on them.
+It is made once more with longer ones, and told.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class Report:
         acknowledged, unknown: writes of the application.
         kills: by role.
         seconds: that each stage took, and of them the wait until both sides were equal.
+        void: how runs of this seed failed before, whose processes stood still.
     """
 
     route: str
@@ -59,46 +71,62 @@ class Report:
     unknown: int
     kills: Counter[str]
     seconds: dict[str, float]
+    void: tuple[str, ...] = ()
 
 
 def run(target: str, seed: int, folder: Path, milvus: Address | None = None) -> Report:
-    """Run one seed.
+    """Run one seed; once more if the machine would not let it be.
 
     Args:
         target: type of the target.
         seed: of everything that is left to chance.
-        folder: of the run's own.
+        folder: of the seed's own; what a run leaves is in folders of it.
         milvus: the Milvus server, where one is needed.
 
     Raises:
         Failed: source and target differ, an acknowledged write is lost, or a process has failed.
     """
+    void: list[str] = []
+    for number, tempo in enumerate(TEMPOS, 1):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            return replace(_run(target, seed, place, milvus, tempo), void=tuple(void))
+        except Failed as error:
+            if not error.paused or tempo == TEMPOS[-1]:
+                raise
+            void.append(str(error))
+    raise AssertionError("there is no tempo to run at")
+
+
+def _run(target: str, seed: int, folder: Path, milvus: Address | None, tempo: float) -> Report:
     chance = random.Random(f"{target} {seed}")
     source = chance.choice(SOURCES[target])
-    sides = (servers.start(source, milvus), servers.start(target, milvus))
-    name = f"chaos{seed}"
+    name = f"chaos{seed}x{folder.name}"
     try:
-        bounds = _bounds(*sides)
-        place = world.make(name, seed, folder, sides[0].endpoint(f"{name}s"), sides[1].endpoint(f"{name}t"), bounds)
-        crew = Crew(place)
-        try:
+        with ExitStack() as stack:
+            sides = servers.start(source, milvus, tempo), servers.start(target, milvus, tempo)
+            for side in sides:
+                stack.callback(side.stop)
+            ends = sides[0].endpoint(f"{name}s"), sides[1].endpoint(f"{name}t")
+            place = world.make(name, seed, folder, *ends, _bounds(*sides, tempo))
+            crew = Crew(place)
+            stack.callback(crew.end)
             return _Run(place, crew, sides, chance).whole(f"{source} to {target}")
-        except AssertionError as error:
-            paused = folder / "paused.txt"
-            why = f"\n{paused.read_text()}" if paused.exists() else ""
-            raise Failed(f"seed {seed}, {source} to {target}: {error}{why}") from error
-        finally:
-            crew.end()
-    finally:
-        for side in sides:
-            side.stop()
+    except Exception as error:
+        paused = folder / PAUSED
+        traced = "" if isinstance(error, Failed) else traceback.format_exc()
+        raise Failed(
+            f"seed {seed}, {source} to {target}, in {folder}: {error}\n{traced}",
+            paused.read_text() if paused.exists() else "",
+        ) from error
 
 
-def _bounds(source: Server, target: Server) -> Bounds:
+def _bounds(source: Server, target: Server, tempo: float) -> Bounds:
     """What the protocol may rely on: no delay of the servers is longer."""
-    request = max(max(side.pace.timeout, side.pace.delay) for side in (source, target)) + _SLACK_SECONDS
+    request = max(max(side.pace.timeout, side.pace.delay) for side in (source, target)) + _SLACK_SECONDS * tempo
     stale: dict[Side, float] = {"source": source.pace.stale, "target": target.pace.stale}
-    return Bounds(start=0.7, request=request, margin=0.7, stale=stale)
+    return Bounds(start=_START_SECONDS * tempo, request=request, margin=_MARGIN_SECONDS * tempo, stale=stale)
 
 
 class _Run:

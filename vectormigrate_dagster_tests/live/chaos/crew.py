@@ -23,14 +23,26 @@ Work = Callable[..., None]
 """What a process does: called with the world, a name of its own, and arguments."""
 
 _LOOK_SECONDS = 0.05
+_WATCH_SECONDS = 0.1
 _PATIENCE_SECONDS = 120.0
+
+PAUSED = "paused.txt"
 
 _context = mp.get_context("forkserver")
 _context.set_forkserver_preload(["vectormigrate_dagster_tests.live.chaos.preload"])
 
 
 class Failed(AssertionError):
-    """The run has found something wrong."""
+    """The run has found something wrong.
+
+    Args:
+        why: what.
+        paused: which processes stood still for longer than the protocol allows; what is wrong may come of that.
+    """
+
+    def __init__(self, why: str, paused: str = "") -> None:
+        super().__init__(f"{why}\n{paused}" if paused else why)
+        self.paused = paused
 
 
 @dataclass
@@ -51,7 +63,9 @@ class Crew:
     def __init__(self, world: World) -> None:
         self._world = world
         self._roles: dict[str, _Role] = {}
+        self._ended = threading.Event()
         self.kills: Counter[str] = Counter()
+        threading.Thread(target=_watch, args=(world, "the servers", self._ended.is_set), daemon=True).start()
 
     def start(self, name: str, work: Work, *arguments: Any) -> None:
         """Begin a role; its first process works under `name`.1."""
@@ -100,6 +114,7 @@ class Crew:
 
     def end(self) -> None:
         """End all that is left."""
+        self._ended.set()
         for role in self._roles.values():
             role.process.kill()
             role.process.join()
@@ -121,7 +136,7 @@ def _run(work: Work, world: World, name: str, arguments: tuple[Any, ...]) -> Non
     os.dup2(log, 2)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)  # says where it is, when the run has waited for too long
-    threading.Thread(target=_watch, args=(world, name, os.getppid()), daemon=True).start()
+    threading.Thread(target=_end_with, args=(world, name, os.getppid()), daemon=True).start()
     try:
         work(world, name, *arguments)
     except BaseException:  # noqa: BLE001  # whatever it is, it is told, and ends the run
@@ -132,15 +147,19 @@ def _run(work: Work, world: World, name: str, arguments: tuple[Any, ...]) -> Non
     os._exit(0)  # clients may have threads that nobody ends
 
 
-def _watch(world: World, name: str, parent: int) -> None:
-    """End with the parent, and note pauses of this process that are longer than the protocol allows."""
+def _end_with(world: World, name: str, parent: int) -> None:
+    """End with the parent; watch this process until then."""
+    _watch(world, name, lambda: os.getppid() != parent)
+    os._exit(2)
+
+
+def _watch(world: World, name: str, ended: Callable[[], bool]) -> None:
+    """Note pauses of this process that are longer than the protocol allows; none longer than the margin escapes."""
     before = time.monotonic()
-    while os.getppid() == parent:
-        faulthandler.dump_traceback_later(world.bounds.margin)  # to the log, unless this thread comes round in time
-        time.sleep(_LOOK_SECONDS)
+    while not ended():
+        time.sleep(_WATCH_SECONDS)
         now = time.monotonic()
         if now - before > world.bounds.margin:
-            with (world.folder / "paused.txt").open("a") as told:
+            with (world.folder / PAUSED).open("a") as told:
                 told.write(f"{name} stood still for {now - before:.2f} s\n")
         before = now
-    os._exit(2)

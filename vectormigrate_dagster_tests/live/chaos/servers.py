@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import SecretStr
 
+from vectormigrate_dagster import databases
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import (
     MilvusOptions,
@@ -25,6 +26,7 @@ from vectormigrate_dagster_tests.emulators.pinecone import PineconeStandIn
 from vectormigrate_dagster_tests.emulators.pinecone.settings import Settings as PineconeSettings
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn
 from vectormigrate_dagster_tests.emulators.weaviate import WeaviateStandIn
+from vectormigrate_dagster_tests.live.chaos.world import patient
 from vectormigrate_dagster_tests.servers.milvus import Address
 from vectormigrate_dagster_tests.servers.proxy import HOST, TcpProxy
 
@@ -46,11 +48,15 @@ class Pace:
     delay: float = 0.9
     stale: float = 0.0
 
+    def times(self, tempo: float) -> Pace:
+        """One by which calls may take so many times as long."""
+        return replace(self, timeout=self.timeout * tempo, delay=self.delay * tempo)
+
 
 class Server(ABC):
     """One server of a run."""
 
-    pace = Pace()
+    pace: Pace
 
     @abstractmethod
     def endpoint(self, collection: str) -> Endpoint:
@@ -83,7 +89,7 @@ class Played(Server):
     where: Callable[[Any, str, float], Endpoint]
     writes: tuple[str, ...]
     reads: tuple[str, ...]
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace
 
     def endpoint(self, collection: str) -> Endpoint:
         return self.where(self.handle, collection, self.pace.timeout)
@@ -109,18 +115,20 @@ class Played(Server):
 class Real(Server):
     """A real Milvus, through a proxy of the run's own; the server is shared."""
 
-    pace = Pace(timeout=3.0, delay=0.0)
-
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, pace: Pace) -> None:
+        self.pace = pace
         self._address = address
+        self._there: list[Endpoint] = []
         self._proxy = TcpProxy(int(address.url.rpartition(":")[2]))
 
     def endpoint(self, collection: str) -> Endpoint:
         options = MilvusOptions(database=self._address.database, timeout_s=self.pace.timeout)
         key = SecretStr(self._address.token) if self._address.token else None
-        return Endpoint(
+        there = Endpoint(
             type="milvus", url=f"http://{HOST}:{self._proxy.port}", api_key=key, collection=collection, options=options
         )
+        self._there.append(there)
+        return there
 
     def misbehave(self, chance: random.Random) -> None:
         """Cut all connections, or let the next answer be lost after the work is done."""
@@ -133,6 +141,10 @@ class Real(Server):
         self._proxy.swallow_replies(0)
 
     def stop(self) -> None:
+        """Drop what is on the server: each collection costs it time, also one that nobody uses."""
+        for endpoint in self._there:
+            with databases.open_target(patient(endpoint)) as database:
+                database.drop()
         self._proxy.close()
 
 
@@ -152,14 +164,21 @@ def _pinecone(handle: PineconeStandIn, collection: str, timeout: float) -> Endpo
     return Endpoint(type="pinecone", url=handle.url, api_key=key, collection=collection.lower(), options=options)
 
 
-def start(type: str, milvus: Address | None) -> Server:
-    """A server of a type, for one run."""
+def start(type: str, milvus: Address | None, tempo: float = 1.0) -> Server:
+    """A server of a type, for one run.
+
+    Args:
+        type: its type.
+        milvus: the Milvus server, where one is needed.
+        tempo: how many times as long as usual a call may take.
+    """
+    pace = Pace().times(tempo)
     if type == "qdrant":
-        return Played(QdrantStandIn(), _qdrant, ("Upsert", "Delete"), ("Scroll", "Get"))
+        return Played(QdrantStandIn(), _qdrant, ("Upsert", "Delete"), ("Scroll", "Get"), pace)
     if type == "weaviate":
-        return Played(WeaviateStandIn(), _weaviate, ("BatchObjects", "BatchDelete"), ("Search",))
+        return Played(WeaviateStandIn(), _weaviate, ("BatchObjects", "BatchDelete"), ("Search",), pace)
     if type == "pinecone":
         handle = PineconeStandIn(PineconeSettings(visible_after_seconds=STALE_SECONDS), grpc=True)
-        return Played(handle, _pinecone, ("Upsert", "Delete"), ("List", "Fetch"), Pace(stale=STALE_SECONDS))
+        return Played(handle, _pinecone, ("Upsert", "Delete"), ("List", "Fetch"), replace(pace, stale=STALE_SECONDS))
     assert milvus is not None
-    return Real(milvus)
+    return Real(milvus, Pace(timeout=3.0, delay=0.0).times(max(tempo, 1.0)))  # a busy one does not answer sooner
