@@ -17,6 +17,7 @@ from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.defs.home import home_of
 from vectormigrate_dagster.errors import ConfigurationError, MissingSecret, NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Bounds, Journal, JournalDatabase, State
+from vectormigrate_dagster.live.journal.database import parsed_url
 from vectormigrate_dagster.mapping.plan import Plan
 
 _FILE = "journal.db"
@@ -68,12 +69,7 @@ def journal_url(home: Path, migration: Migration) -> sa.URL:
         address = os.environ[given.url_env]
     if address is None:
         return sa.URL.create("sqlite", database=str(home.absolute() / _FILE))
-    try:
-        url = sa.make_url(address)
-    except sa.exc.ArgumentError as error:
-        raise ConfigurationError(
-            f"the journal of '{migration.id}' needs an address such as postgresql+psycopg2://user@host/database"
-        ) from error
+    url = parsed_url(address)
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_absolute():
         raise ConfigurationError(
             f"the journal of '{migration.id}' is at the relative path '{url.database}', another file for each working "

@@ -170,7 +170,7 @@ class DualWriter(_Writer):
             Unavailable: writes are frozen for longer than `patience`, or this process was held up; nothing was sent.
             NotSo: the sides were switched, and there is no `target`.
             StorageFailed: the journal does not answer; nothing was sent.
-            InvalidRecord: the source can hold no such id; nothing was sent.
+            InvalidRecord: the source, or the journal, can hold no such id; nothing was sent.
         """
         return self._write(ids, scope, source, target)
 

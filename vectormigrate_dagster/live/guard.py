@@ -53,7 +53,7 @@ class SplitGuard:
         self._attempt = self._journal.begin_split(self._key, seconds=self._seconds)
 
     def moving(self, ids: IdColumn, scope: str | None) -> set[str]:
-        """Those ids of the source, as text, that an application has written since `begin`, or is writing."""
+        """Those ids of the source, as text, that anybody has named since `begin`, or that wait for a re-sync."""
         keys = [Key(called, ids.kind, text) for text in ids.texts() for called in {scope, None}]
         return {key.text for key in self._journal.moving(keys, since=self.attempt.low)}
 

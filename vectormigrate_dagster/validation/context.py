@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,12 @@ class Exceptions:
         refused: how many records of the source the mapping or the target refused.
         vanished: how many the source listed and could no longer give.
         pre_existing: how many records of somebody else stood in the target and are under no id of ours.
+        left_alone: of how many records of somebody else nobody knows whether the load has left them alone as well, as
+            catching up has: so many less may be there than `pre_existing` says.
         refused_ids: scope and id in the source, as text, of the records that the target refused. Those that the
             mapping refuses it refuses again.
+        refused_now: reads `refused_ids` anew, for another look at records that an application has written meanwhile;
+            None where nobody writes.
         ours: which records of the target this migration wrote, such as `OwnershipLog.wrote`; None is all of them.
             Others (left alone with `on_conflict: skip`) must be there, but are not compared; and only others can have
             stood there before.
@@ -42,7 +47,9 @@ class Exceptions:
     refused: int = 0
     vanished: int = 0
     pre_existing: int = 0
+    left_alone: int = 0
     refused_ids: frozenset[tuple[str | None, str]] = frozenset()
+    refused_now: Callable[[], frozenset[tuple[str | None, str]]] | None = field(default=None, compare=False)
     ours: Ours | None = None
 
 
@@ -103,6 +110,13 @@ class Context:
     def _target_scopes(self) -> frozenset[str]:
         return frozenset(self.throttle.target.call(self.target.scopes))
 
+    @cached_property
+    def _refused_ids(self) -> dict[str | None, set[str]]:
+        found: dict[str | None, set[str]] = defaultdict(set)
+        for scope, text in self.exceptions.refused_ids:
+            found[scope].add(text)
+        return dict(found)
+
     def target_part(self, split: Split) -> Split | None:
         """The part of the target that can be read beside a split; None if ids have to be fetched one by one."""
         part = self.mapper.target_split(split)
@@ -114,6 +128,13 @@ class Context:
         """Whether neither side has a record."""
         return self.source_records == 0 and self.target_records == 0
 
+    def anew(self) -> Context:
+        """The same with what is refused by now; knows of no motion."""
+        known = self.exceptions
+        if known.refused_now is None:
+            return self
+        return replace(self, exceptions=replace(known, refused_ids=known.refused_now()), motion=None)
+
     def read(self) -> Iterator[Batch]:
         """Yield all batches of the splits."""
         for split in self.splits:
@@ -121,7 +142,7 @@ class Context:
 
     def promised(self, batch: Batch) -> Iterator[Batch]:
         """Yield what the target must hold for a batch of the source."""
-        refused = {text for scope, text in self.exceptions.refused_ids if scope == batch.scope}
+        refused = self._refused_ids.get(batch.scope)
         if refused:
             texts = map(id_text, batch.ids.to_pylist())
             batch = batch.take([row for row, text in enumerate(texts) if text not in refused])

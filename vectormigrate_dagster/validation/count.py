@@ -12,7 +12,7 @@ _REPEATED = "rows that repeat the id of another one (of those the source returns
 
 
 def check_count(context: Context, *, accounted: int | None = None) -> TierResult:
-    """Compare the target's exact count with source - refused - vanished + pre-existing.
+    """Compare the target's exact count with source - refused - vanished + pre-existing - left alone.
 
     Rows of the source that repeat an id cannot be read, nor moved. They may cost a look at all ids, so they are looked
     for only where the numbers differ.
@@ -25,6 +25,8 @@ def check_count(context: Context, *, accounted: int | None = None) -> TierResult
     known = context.exceptions
     expected = context.source_records - known.refused - known.vanished + known.pre_existing
     actual = context.target_records
+    alone = min(known.left_alone, max(0, expected - actual))
+    expected -= alone
     differ = actual < expected or (accounted is not None and accounted < context.source_records)
     repeated = context.repeated_records if differ else 0
     expected -= repeated
@@ -34,6 +36,7 @@ def check_count(context: Context, *, accounted: int | None = None) -> TierResult
     for number, what in ((known.refused, "refused"), (known.vanished, "vanished at the source"), (repeated, _REPEATED)):
         statement += f" - {number:,} {what}" if number else ""
     statement += f" + {known.pre_existing:,} that stood there before" if known.pre_existing else ""
+    statement += f" - {alone:,} left alone in their place" if alone else ""
     differ_by = abs(actual - expected)
     # Asked only where it matters: most validations are of collections that nobody writes to.
     allowed = slack(context) if differ_by else 0

@@ -73,12 +73,15 @@ class Suspects:
         return kept, compare(kept.promised, kept.found, tolerance=self._context.tolerance)
 
     def settle(self) -> tuple[list[Pair], int]:
-        """Look again: pairs of those that are not in motion any more, and how many still are."""
+        """Look again: pairs of those that are not in motion any more, and how many still are.
+
+        Not within `as_of_now`: what was written since counts.
+        """
         settled, still = [], 0
         for start in range(0, len(self._found), _AT_ONCE):
             block = self._found[start : start + _AT_ONCE]
             since = self._motion.position()
-            for pair in _read(self._context, block):
+            for pair in _read(self._context.anew(), block):  # not before `since`: then whoever is judged later is named
                 compared = compare(pair.promised, pair.found, tolerance=self._context.tolerance)
                 left = pair
                 if not compared.equal:

@@ -139,7 +139,7 @@ def validate_split(
         sample = draw_split(context, split, size, seed=seed, last=last)
         records = RecordCheck(context, sample)
         records.add_all(sample.parts)
-        result = records.result()
+    result = records.result()  # looks again, as of a later time
     if not sample.parts:
         nothing = f"nothing is promised of {split}: it is empty, or all of its records are refused"
         return result.model_copy(update={"passed": True, "statement": nothing})

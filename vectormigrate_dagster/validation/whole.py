@@ -45,7 +45,7 @@ def compare_split(context: Context, split: Split, *, sink: Sink, watch: Watch | 
     with context.source.as_of_now(), context.target.as_of_now():
         for pair in pairs(context, split, both):
             tally.add(pair)
-        tally.settle()
+    tally.settle()  # as of a later time
     return tally.outcome()
 
 

@@ -25,6 +25,10 @@ class ClockedDatabase(JournalDatabase):
     def now(self, connection: sa.Connection) -> float:
         return self.time
 
+    @property
+    def server_clock(self) -> str:
+        return repr(self.time)
+
     def tick(self, seconds: float) -> None:
         self.time += seconds
 

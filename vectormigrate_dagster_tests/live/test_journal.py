@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vectormigrate_dagster.errors import ConfigurationError, InvalidRecord, LeaseHeld, NotFound, NotSo, Unavailable
+from vectormigrate_dagster.errors import (
+    ConfigurationError,
+    InvalidRecord,
+    LeaseHeld,
+    NotFound,
+    NotSo,
+    StorageFailed,
+    Unavailable,
+)
 from vectormigrate_dagster.live.journal import Bounds, Journal, JournalDatabase, Key, State
 from vectormigrate_dagster.live.journal.tables import APPLIED
 from vectormigrate_dagster.model import IdKind
@@ -302,7 +310,7 @@ def test_nothing_is_switched_while_anything_is_under_way(clocked: Clocked) -> No
     journal.finish_split(attempt)
     carried_over(journal)
     journal.verified(control)
-    with pytest.raises(NotSo, match=r"switched: 1 lanes are held, or their requests may still be applied$"):
+    with pytest.raises(NotSo, match=r"switched: 1 lane is held, or what was sent under a lease may still be applied$"):
         journal.switch(since=control, by="test", reason="early")
 
     journal.release(lease)
@@ -477,3 +485,11 @@ def test_a_password_is_never_shown(postgres_url: str) -> None:
 
     assert "open-sesame" not in str(database)
     assert MIGRATION not in str(database)
+
+    with pytest.raises(StorageFailed) as failed:
+        JournalDatabase("postgresql://me@127.0.0.1:1/x?password=open-sesame")
+    assert "open-sesame" not in str(failed.value)
+    for wrong in ("me:open-sesame@host", "postgresql://me:open@host:sesame/x"):
+        with pytest.raises(ConfigurationError, match="needs an address such as") as refused:
+            JournalDatabase(wrong)
+        assert "sesame" not in str(refused.value)

@@ -112,7 +112,7 @@ class Machine(RuleBasedStateMachine):
         self.model = Model(self.database.time)
         self.journal.note(keys(0), kind="touch")
         self.model.note([0], "touch")
-        self.before = self.journal.position() - 2
+        self.before = self.journal.newest() - 1
         self.admitted: list[tuple[Admission, list[Noted]]] = []
         self.leases: list[tuple[LaneLease, list[Entry], list[Noted], float]] = []
         self.attempts: dict[str, SplitAttempt] = {}

@@ -17,7 +17,7 @@ import pytest
 
 from vectormigrate_dagster.errors import ConfigurationError, VectorMigrateError
 from vectormigrate_dagster.live.group_commit import PerProcess
-from vectormigrate_dagster.live.journal import Journal, JournalDatabase, LaneLease, State, entries, forks
+from vectormigrate_dagster.live.journal import Journal, JournalDatabase, LaneLease, State, forks, intents
 from vectormigrate_dagster_tests.live.journals import entered, frozen, keys, registered, rows
 
 KILLS = int(os.environ.get("VECTORMIGRATE_WRITER_KILLS", "5"))
@@ -111,7 +111,7 @@ def test_the_numbers_of_entries_that_are_still_to_appear_are_above_every_low(pos
 
         def slow() -> None:
             with journal.holding("share") as (connection, control):
-                entries.append_intents(connection, control, [keys(1)], journal.database.now(connection))
+                intents.append(connection, control, [keys(1)], journal.database.now(connection))
                 has_number.set()
                 go_on.wait()
 

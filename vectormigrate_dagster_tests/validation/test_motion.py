@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import copy
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +12,14 @@ import pytest
 
 from vectormigrate_dagster.databases import Hits, Source
 from vectormigrate_dagster.model import Batch, IdColumn, IdKind, Split
-from vectormigrate_dagster.validation import Context, TierResult, validate_full, validate_sample, validate_split
+from vectormigrate_dagster.validation import (
+    Context,
+    Exceptions,
+    TierResult,
+    validate_full,
+    validate_sample,
+    validate_split,
+)
 from vectormigrate_dagster.validation.listing import Original
 from vectormigrate_dagster.validation.mismatches import Mismatch
 from vectormigrate_dagster.validation.whole import compare_split
@@ -33,7 +42,7 @@ class Journalled:
         self.entries.append((number, carried))
 
     def position(self) -> int:
-        return len(self.entries)
+        return next((place for place, (_, carried) in enumerate(self.entries) if not carried), len(self.entries))
 
     def moving(self, originals: Collection[Original], since: int) -> set[Original]:
         named = {n for place, (n, carried) in enumerate(self.entries) if place >= since or not carried}
@@ -43,12 +52,25 @@ class Journalled:
         return len({number for place, (number, carried) in enumerate(self.entries) if place >= since or not carried})
 
 
+class AsOf(MemoryDatabase):
+    """A database whose reads within `as_of_now` see nothing that was written since."""
+
+    @contextmanager
+    def as_of_now(self) -> Iterator[None]:
+        newest = self.store
+        self.store = copy.deepcopy(newest)
+        try:
+            yield
+        finally:
+            self.store = newest
+
+
 class Sides:
     """Two alike sides of ten records, or more."""
 
-    def __init__(self, mapper: SameMapper, *, records: int = 10) -> None:
+    def __init__(self, mapper: SameMapper, *, records: int = 10, make: type[MemoryDatabase] = MemoryDatabase) -> None:
         self.mapper = mapper
-        self.source, self.target = (MemoryDatabase(name, schema=dense_schema(name)) for name in ("source", "target"))
+        self.source, self.target = (make(name, schema=dense_schema(name)) for name in ("source", "target"))
         self.journal = Journalled()
         self.write(range(records))
         for number in range(records):
@@ -97,8 +119,8 @@ def test_what_the_journal_does_not_name_is_wrong(mapper: SameMapper) -> None:
     sides = Sides(mapper)
     sides.write([3], seed=1)
     sides.write([20, 21])
-    sides.journal.change(20)
     sides.journal.change(3, carried=True)  # it claims to be level since before anybody looked
+    sides.journal.change(20)
     assert sides.compared() == (1, 1, 0, 1)
     assert {(one.kind.value, one.source_id) for one in sides.found} == {("different", "3"), ("missing", "21")}
 
@@ -120,6 +142,61 @@ def test_what_settles_between_two_looks_is_right(mapper: SameMapper, monkeypatch
     assert sides.compared() == (0, 0, 0, 0)
     outcome = compare_split(sides.context, SPLIT, sink=sides.found.extend)
     assert (outcome.promised, outcome.compared) == (10, 10)
+
+
+@mappers
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_is_refused_at_the_second_look_counts(
+    mapper: SameMapper, monkeypatch: pytest.MonkeyPatch, mended: bool
+) -> None:
+    """Catching up has refused a record since the first look, or has carried over one that was refused before."""
+    sides = Sides(mapper)
+    places = [frozenset({(None, "3")}), frozenset()]
+    before, after = places if mended else reversed(places)
+    if not mended:
+        (old,) = mapper.map(make_batch([3])).batches
+        del sides.target.store.records[None][old.ids[0]]
+    sides.journal.change(3)
+    position = sides.journal.position
+
+    def dealt_with_before_the_second_look() -> int:
+        if sides.target.calls["fetch"] or sides.target.calls["scan"]:
+            sides.journal.entries = [(3, True)]
+        return position()
+
+    monkeypatch.setattr(sides.journal, "position", dealt_with_before_the_second_look)
+    known = Exceptions(refused_ids=before, refused_now=lambda: after)
+    outcome = compare_split(replace(sides.context, exceptions=known), SPLIT, sink=sides.found.extend)
+    assert (outcome.missing, outcome.extra, outcome.others, outcome.in_motion) == (0, 0, 0, 0)
+    asked_by_id = mended and mapper is not MAPPERS["merged"]  # and nobody asks for what is refused
+    assert (outcome.compared, sides.journal.entries) == (
+        10 if mended and not asked_by_id else 9,
+        [(3, not asked_by_id)],
+    )
+    assert sides.found == []
+
+
+@mappers
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "sample"])
+def test_the_second_look_sees_what_was_written_since_the_first(mapper: SameMapper, whole: bool) -> None:
+    sides = Sides(mapper, make=AsOf)
+    newest = sides.target.store
+    sides.write([3], seed=1)
+    sides.journal.change(3)
+
+    def carried_over_after_the_first_look(method: str) -> None:
+        if sides.journal.entries == [(3, False)] and method in ("scan", "fetch"):
+            (part,) = mapper.map(sides.source.get(3)).batches
+            newest.records[None][part.ids[0]] = part
+            sides.journal.entries = [(3, True)]
+
+    sides.target.on_call = carried_over_after_the_first_look
+    if whole:
+        assert sides.compared() == (0, 0, 0, 0)
+    else:
+        result = validate_split(Source(sides.source), sides.target, mapper, SPLIT, motion=sides.journal)
+        assert (result.passed, result.in_motion) == (True, 0)
+    assert sides.journal.entries == [(3, True)]
 
 
 @mappers

@@ -7,6 +7,7 @@ from vectormigrate_dagster.live.journal.entries import LANES, Backlog, Entry, Ke
 from vectormigrate_dagster.live.journal.journal import Journal
 from vectormigrate_dagster.live.journal.leases import LaneLease
 from vectormigrate_dagster.live.journal.lows import SplitAttempt
+from vectormigrate_dagster.live.journal.verdicts import Judged, Verdict, Verdicts
 
 __all__ = [
     "LANES",
@@ -17,6 +18,7 @@ __all__ = [
     "Entry",
     "Journal",
     "JournalDatabase",
+    "Judged",
     "Key",
     "Lag",
     "LaneLease",
@@ -24,4 +26,6 @@ __all__ = [
     "Side",
     "SplitAttempt",
     "State",
+    "Verdict",
+    "Verdicts",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vectormigrate_dagster.errors import Unavailable
-from vectormigrate_dagster.live.journal import entries
+from vectormigrate_dagster.live.journal import entries, intents
 from vectormigrate_dagster.live.journal.control import Control, State
 from vectormigrate_dagster.live.journal.entries import Key
 
@@ -79,21 +79,24 @@ def admit_together(
     Returns:
         One admission for each request; None while writes are frozen, in which case only `applied` is noted.
     """
-    with journal.holding("share", relaxed=True) as (connection, control):
-        now = journal.database.now(connection)
-        tickets = [admission.ticket for admission in applied if admission.ticket != NO_TICKET]
-        entries.mark_applied(journal.database, connection, journal.migration, tickets, now)
-        if control.state is State.FROZEN:
-            return None
-        if control.is_over:
-            given = [NO_TICKET] * len(requests)
-        else:
-            given = entries.append_intents(connection, control, [request.keys for request in requests], now)
-            given = [ticket if request.keys else NO_TICKET for request, ticket in zip(requests, given, strict=True)]
-        return [
-            Admission(control=control, ticket=ticket, began=request.began)
-            for request, ticket in zip(requests, given, strict=True)
-        ]
+    writes = [request.keys for request in requests]
+    tickets = [admission.ticket for admission in applied if admission.ticket != NO_TICKET]
+    control, given = journal.seen, None
+    if any(writes) and control.state is not State.FROZEN and not control.is_over:
+        given = intents.append_if_same(journal.database, control, writes, applied=tickets)
+    if given is None:
+        with journal.holding("share", relaxed=True) as (connection, control):
+            journal.seen = control
+            now = journal.database.now(connection)
+            entries.mark_applied(journal.database, connection, journal.migration, tickets, now)
+            if control.state is State.FROZEN:
+                return None
+            over = [NO_TICKET] * len(writes)
+            given = over if control.is_over else intents.append(connection, control, writes, now)
+    return [
+        Admission(control=control, ticket=ticket if request.keys else NO_TICKET, began=request.began)
+        for request, ticket in zip(requests, given, strict=True)
+    ]
 
 
 def still_frozen(migration: str, patience: float) -> Unavailable:

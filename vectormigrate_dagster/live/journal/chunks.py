@@ -15,7 +15,10 @@ import sqlalchemy as sa
 from vectormigrate_dagster.live.journal.tables import CHUNKS
 
 MAX_AGE_SECONDS = 24 * 3600.0
-"""For how long a comparison counts."""
+"""For how long comparisons count after the last of them has ended."""
+
+_UNDER_WAY_SECONDS = 3 * MAX_AGE_SECONDS
+"""For how long one may be under way: of the target's records that no split shows, it reads the whole target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +76,28 @@ def are(connection: sa.Connection, migration: str, tokens: Mapping[str, str]) ->
     return all(known.get(name) == token for name, token in tokens.items())
 
 
+def forget_finished(connection: sa.Connection, migration: str) -> None:
+    """Let nothing count that was compared."""
+    connection.execute(sa.delete(CHUNKS).where(CHUNKS.c.migration == migration, CHUNKS.c.compared_at.is_not(None)))
+
+
 def forget(connection: sa.Connection, migration: str) -> None:
     """Let nothing count as compared."""
     connection.execute(sa.delete(CHUNKS).where(CHUNKS.c.migration == migration))
 
 
-def forget_old(connection: sa.Connection, migration: str, *, before: float) -> None:
-    """Forget comparisons that ended, or began and never ended, before a moment: nobody relies on them any more."""
-    at = sa.func.coalesce(CHUNKS.c.compared_at, CHUNKS.c.since)
-    connection.execute(sa.delete(CHUNKS).where(CHUNKS.c.migration == migration, at < before))
+def forget_old(connection: sa.Connection, migration: str, *, now: float) -> None:
+    """Forget comparisons that count no more, and those that were begun so long ago that nobody is at them any more.
+
+    What one that is under way relies on is kept: the comparisons before it count again once it has ended.
+    """
+    of_migration, is_over = CHUNKS.c.migration == migration, CHUNKS.c.compared_at.is_not(None)
+    left = ~is_over & (CHUNKS.c.since < now - _UNDER_WAY_SECONDS)
+    connection.execute(sa.delete(CHUNKS).where(of_migration, left))
+    newest = sa.select(sa.func.max(CHUNKS.c.compared_at), sa.func.count(), sa.func.count(CHUNKS.c.compared_at))
+    ended, begun, over = connection.execute(newest.where(of_migration)).one()
+    if begun == over and ended is not None and ended < now - MAX_AGE_SECONDS:
+        forget(connection, migration)
 
 
 def _of(migration: str, names: Sequence[str]) -> sa.ColumnElement[bool]:

@@ -105,6 +105,19 @@ class Control:
         return "target" if self.primary == "source" else "source"
 
     @property
+    def at_rest(self) -> State:
+        """The state in which one side follows the other and nobody is about to change that, once all is moved."""
+        if self.primary == "target":
+            return State.SWITCHED
+        return State.REVERSED if self.written_back else State.CATCHING_UP
+
+    @property
+    def is_coordinated(self) -> bool:
+        """Whether the state is one that only a coordinator on its way to a switch can mean."""
+        under_way = (State.CATCHING_UP, State.VERIFYING, State.READY, State.FROZEN)
+        return self.state in under_way and self.state is not self.at_rest
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is to be kept equal ever again: nobody has to be told what is written."""
         return self.state is State.COMPLETED and self.primary == "target"
@@ -216,8 +229,7 @@ def change(
 
 def thaw(journal: JournalDatabase, connection: sa.Connection, now: Control, *, by: str, reason: str) -> Control:
     """End a freeze without a switch (rule 16): catching up goes on, in the direction that it had."""
-    state = State.CATCHING_UP if now.primary == "source" else State.SWITCHED
-    return change(journal, connection, now, by=by, reason=reason, state=state.value, frozen_until=None)
+    return change(journal, connection, now, by=by, reason=reason, state=now.at_rest.value, frozen_until=None)
 
 
 def mark_verified(connection: sa.Connection, now: Control, *, upto: int | None) -> None:

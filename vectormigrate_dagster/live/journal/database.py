@@ -36,6 +36,8 @@ _POSTGRES_ARGUMENTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives
 _POSTGRES_SETTINGS = {
     # An intent is on disk before its write is sent, whatever the server's default is.
     "synchronous_commit": "on",
+    # Each statement sees what was committed while the one before it waited for a lock, whatever the default is.
+    "default_transaction_isolation": "read committed",
     "lock_timeout": f"{BUSY_SECONDS:.0f}s",
     # A host that is lost in the middle of a transaction holds the control row no longer than this.
     "idle_in_transaction_session_timeout": f"{BUSY_SECONDS:.0f}s",
@@ -49,13 +51,13 @@ class JournalDatabase:
         url: `sqlite:///PATH` or `postgresql://...`, as SQLAlchemy takes it.
 
     Raises:
-        ConfigurationError: the url is of another database, or its driver is not installed.
+        ConfigurationError: the url is none, or of another database, or its driver is not installed.
         StorageFailed: the database cannot be opened.
     """
 
     def __init__(self, url: str | sa.URL) -> None:
-        self.url = _with_driver(sa.make_url(url))
-        self._is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.url = _with_driver(parsed_url(url))
+        self.is_file = self.url.get_backend_name() == "sqlite"
         self._process = os.getpid()
         self._mode = threading.local()
         try:
@@ -65,10 +67,10 @@ class JournalDatabase:
                 f"'{self.url.drivername}' needs a driver that is not installed ({error}); "
                 "install vectormigrate-dagster[postgres]"
             ) from error
-        self._guard = ForkGuard(self._engine) if self._is_sqlite else None
-        boot = boot_number() if self._is_sqlite else None
+        self._guard = ForkGuard(self._engine) if self.is_file else None
+        boot = boot_number() if self.is_file else None
         with self.transaction() as connection:
-            if not self._is_sqlite:
+            if not self.is_file:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_SPACE, 0)))
             bring_up_to_date(connection)
             if boot is not None:
@@ -76,6 +78,7 @@ class JournalDatabase:
         self._engines: dict[str, sa.Engine] = {"reads": self._engine.execution_options(**{_MODE: "reads"})}
         can_relax = boot is not None
         self._engines["relaxed"] = self._engine.execution_options(**{_MODE: "relaxed"}) if can_relax else self._engine
+        self._engines["single"] = self._engines["relaxed"] if self.is_file else self._make_server_engine("AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -84,7 +87,7 @@ class JournalDatabase:
         Raises:
             StorageFailed: the database does not answer, or refused.
         """
-        mode = getattr(self._mode, "is", None)
+        mode = self._mode.__dict__.pop("is", None)  # of this transaction, and of none that is made within
         engine = self._engine if mode is None else self._engines[mode]
         try:
             with self._in_this_process(), engine.begin() as connection:
@@ -104,6 +107,12 @@ class JournalDatabase:
         with self._as("relaxed") as connection:
             yield connection
 
+    @contextmanager
+    def single(self) -> Iterator[sa.Connection]:
+        """On a server, each execution is a transaction of its own, in one round trip; in a file, `relaxed`."""
+        with self._as("single") as connection:
+            yield connection
+
     def lock(self, connection: sa.Connection, name: str, lock: Lock) -> None:
         """Wait until nobody else holds a name, but for sharers where `lock` is "share", and hold it.
 
@@ -111,30 +120,39 @@ class JournalDatabase:
         of Postgres is fair, where `FOR UPDATE` can wait for ever behind ever new sharers
         (https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS).
         """
-        if not self._is_sqlite:
-            number = zlib.crc32(name.encode()) - 2**31  # a clash of two names costs waiting, no more
-            connection.execute(sa.select(_LOCKS[lock](_LOCK_SPACE, number)))
+        if not self.is_file:
+            connection.execute(sa.select(_LOCKS[lock](*self.lock_numbers(name))))
+
+    def lock_numbers(self, name: str) -> tuple[int, int]:
+        """What an advisory lock of a name is called; a clash of two names costs waiting, no more."""
+        return _LOCK_SPACE, zlib.crc32(name.encode()) - 2**31
 
     def insert_new(
         self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     ) -> None:
         """Insert rows, but for those whose primary key is there."""
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        insert = sqlite.insert if self.is_file else postgresql.insert
         connection.execute(insert(table).on_conflict_do_nothing(), values)
 
     def now(self, connection: sa.Connection) -> float:
         """The database's clock, in seconds since 1970; of a file, that of its host."""
-        if self._is_sqlite:
+        if self.is_file:
             return time.time()
-        return float(connection.execute(_POSTGRES_CLOCK).scalar_one())
+        return float(connection.exec_driver_sql(f"select {self.server_clock}").scalar_one())
+
+    @property
+    def server_clock(self) -> str:
+        """What `now` is on a server, as SQL."""
+        return "extract(epoch from clock_timestamp())::double precision"
 
     def close(self) -> None:
         """Give connections back; may be called twice."""
         with self._in_this_process():
-            self._engine.dispose()
+            self._dispose()
 
     def __str__(self) -> str:
-        return f"'{self.url.render_as_string(hide_password=True)}'"
+        # Among what is set behind a question mark may be a password too.
+        return f"'{self.url.set(query={}).render_as_string(hide_password=True)}'"
 
     @contextmanager
     def _as(self, mode: str) -> Iterator[sa.Connection]:
@@ -143,16 +161,11 @@ class JournalDatabase:
             with self.transaction() as connection:
                 yield connection
         finally:
-            self._mode.__dict__["is"] = None
+            self._mode.__dict__.pop("is", None)
 
     def _make_engine(self) -> sa.Engine:
-        if not self._is_sqlite:
-            arguments = {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in self.url.query}
-            engine = sa.create_engine(self.url, isolation_level="READ COMMITTED", connect_args=arguments)
-            sa.event.listen(engine, "connect", _prepare_postgres)
-            sa.event.listen(engine, "checkin", _note_use)
-            sa.event.listen(engine, "checkout", _try_idle)
-            return engine
+        if not self.is_file:
+            return self._make_server_engine("READ COMMITTED")
         if self.url.database in (None, "", ":memory:"):
             raise ConfigurationError("a journal in memory is lost with its process; give journal.url a path")
         path = Path(str(self.url.database))
@@ -165,31 +178,64 @@ class JournalDatabase:
         sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
 
+    def _make_server_engine(self, isolation: Literal["READ COMMITTED", "AUTOCOMMIT"]) -> sa.Engine:
+        arguments = {name: value for name, value in _POSTGRES_ARGUMENTS.items() if name not in self.url.query}
+        engine = sa.create_engine(self.url, isolation_level=isolation, connect_args=arguments)
+        sa.event.listen(engine, "connect", _prepare_postgres)
+        sa.event.listen(engine, "checkin", _note_use)
+        sa.event.listen(engine, "checkout", _try_idle)
+        return engine
+
+    def _dispose(self, *, close: bool = True) -> None:
+        for engine in {self._engine, *self._engines.values()}:
+            engine.dispose(close=close)
+
     def _in_this_process(self) -> AbstractContextManager[None]:
         """After a fork, leave connections to the process that made them: two must not speak on one."""
         if self._guard is not None:
             return self._guard.used()
         if self._process != os.getpid():
-            self._engine.dispose(close=False)  # before the next line, on which other threads rely
+            self._dispose(close=False)  # before the next line, on which other threads rely
             self._process = os.getpid()
         return nullcontext()
 
 
 _MODE = "vectormigrate_mode"
 _SYNCHRONOUS = "vectormigrate_synchronous"
-_POSTGRES_CLOCK = sa.text("select extract(epoch from clock_timestamp())::double precision")
+
+
+def parsed_url(url: str | sa.URL) -> sa.URL:
+    """An address, read.
+
+    Raises:
+        ConfigurationError: it is none; it is not quoted, as it may hold a password.
+    """
+    try:
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(
+            "a journal needs an address such as sqlite:////PATH or postgresql://USER@HOST:PORT/DATABASE, in which '@', "
+            "':', '/' and '%' of a password are written as %40, %3A, %2F and %25"
+        ) from None
 
 
 def _with_driver(url: sa.URL) -> sa.URL:
     """The address with the driver that we ask for, whatever SQLAlchemy's default is.
 
     Raises:
-        ConfigurationError: it is of another database.
+        ConfigurationError: it is of another database, or driver: few take several statements at once.
     """
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         name = url.get_backend_name()
         raise ConfigurationError(f"a journal is kept in SQLite or Postgres, not in '{name}'; change journal.url")
-    return url.set(drivername="postgresql+psycopg2") if url.drivername == "postgresql" else url
+    if url.drivername == "postgresql":
+        return url.set(drivername="postgresql+psycopg2")
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg2"):
+        raise ConfigurationError(
+            f"a journal is kept through sqlite3 or psycopg2, not '{url.drivername}'; write sqlite:// or postgresql:// "
+            "in journal.url, and for the latter install vectormigrate-dagster[postgres]"
+        )
+    return url
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -7,7 +7,7 @@ that it can no longer happen. A **change** is reported when its write is over, b
 
 from __future__ import annotations
 
-import secrets
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import InvalidRecord
-from vectormigrate_dagster.live.journal.control import Control, State
+from vectormigrate_dagster.live.journal.control import Control
 from vectormigrate_dagster.live.journal.database import JournalDatabase
 from vectormigrate_dagster.live.journal.tables import APPLIED, ENTRIES
 from vectormigrate_dagster.model import Id, IdKind, id_text
 
 Kind = Literal["intent", "change", "touch"]
 
-_BY_APPLICATIONS: tuple[Kind, ...] = ("intent", "change")
+BY_APPLICATIONS: tuple[Kind, ...] = ("intent", "change")
 """What names ids for the windows of the backfill; a touch does not, or windows would touch each other for ever."""
 
 LANES = 64
 """Keys are leased in so many groups."""
 
-_IN_CLAUSE = 500
+IN_CLAUSE = 500
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 _NUMBERS = (IdKind.U64, IdKind.I64)
 
 
@@ -56,8 +57,9 @@ class Key:
             scope: where it is.
 
         Raises:
-            InvalidRecord: the source can hold no such id.
+            InvalidRecord: the source, or the journal, can hold no such id.
         """
+        _require_text(value, scope)
         for kind in kinds:
             if isinstance(value, int) == (kind in _NUMBERS):
                 try:
@@ -72,8 +74,9 @@ class Key:
         """The key of an id in its text form, in which a number and a text look alike; the first kind that fits.
 
         Raises:
-            InvalidRecord: the source can hold no such id.
+            InvalidRecord: the source, or the journal, can hold no such id.
         """
+        _require_text(text, scope)
         numbers_first = sorted(kinds, key=lambda kind: kind not in _NUMBERS)
         for kind in numbers_first:
             try:
@@ -140,21 +143,13 @@ class Backlog:
     due: int
 
 
-def append_intents(
-    connection: sa.Connection, control: Control, writes: Sequence[Sequence[Key]], now: float
-) -> list[int]:
-    """Note what several writes will be about; return the ticket of each, which is never 0."""
-    tickets = [secrets.randbits(62) + 1 for _ in writes]
-    named = [(key, ticket) for keys, ticket in zip(writes, tickets, strict=True) for key in keys]
-    _append(connection, control, named, now, kind="intent")
-    return tickets
-
-
 def append_closed(
     connection: sa.Connection, control: Control, keys: Iterable[Key], now: float, *, kind: Literal["change", "touch"]
 ) -> None:
     """Note ids whose writes are over, or that want another look."""
-    _append(connection, control, [(key, 0) for key in keys], now, kind=kind)
+    rows = rows_of(control, [(key, 0) for key in keys], now, kind=kind)
+    if rows:
+        connection.execute(sa.insert(ENTRIES), rows)
 
 
 def mark_applied(
@@ -185,14 +180,15 @@ def low(connection: sa.Connection, control: Control, now: float, *, settled: flo
         now: the journal's time.
         settled: how long an entry must have been closed to be seen by every read.
     """
-    written = (ENTRIES.c.migration == control.migration) & ENTRIES.c.kind.in_(_BY_APPLICATIONS)
-    closed = _closed_at(control, now)
-    # Implied by the last condition, as nothing is dealt with before it is closed; this one has an index.
-    recent = ENTRIES.c.consumed_at.is_(None) | (ENTRIES.c.consumed_at > now - settled)
+    closed = closed_at(control, now)
+    # Implied by the last condition, as nothing is dealt with before it is closed; these have an index.
+    waits, recent = ENTRIES.c.consumed_at.is_(None), ENTRIES.c.consumed_at > now - settled
+    late = either((ENTRIES.c.seq,), control.migration, waits, recent)
     oldest = (
         sa.select(sa.func.min(ENTRIES.c.seq))
-        .select_from(_with_applied())
-        .where(written, recent, closed.is_(None) | (closed > now - settled))
+        .select_from(with_applied())
+        .where(ENTRIES.c.seq.in_(late), ENTRIES.c.kind.in_(BY_APPLICATIONS))
+        .where(closed.is_(None) | (closed > now - settled))
     )
     first = connection.execute(oldest).scalar()
     return horizon(connection, control.migration) + 1 if first is None else int(first)
@@ -202,100 +198,19 @@ def named_since(connection: sa.Connection, migration: str, low: int) -> list[Key
     """Every id that an application names from `low` on, consumed or not, each once (rule 12)."""
     rows = connection.execute(
         sa.select(ENTRIES.c.scope, ENTRIES.c.id_kind, ENTRIES.c.id)
-        .where(ENTRIES.c.migration == migration, ENTRIES.c.seq >= low, ENTRIES.c.kind.in_(_BY_APPLICATIONS))
+        .where(ENTRIES.c.migration == migration, ENTRIES.c.seq >= low, ENTRIES.c.kind.in_(BY_APPLICATIONS))
         .distinct()
     )
-    return sorted(map(_key, rows), key=_order)
-
-
-def moving(connection: sa.Connection, migration: str, keys: Sequence[Key], *, since: int) -> set[Key]:
-    """Which of some keys an application has named from `since` on, or wait for a re-sync.
-
-    Args:
-        connection: a transaction.
-        migration: whose keys.
-        keys: to look for.
-        since: an entry; what is older and dealt with does not count.
-    """
-    named = (ENTRIES.c.seq >= since) & ENTRIES.c.kind.in_(_BY_APPLICATIONS)
-    counts = (ENTRIES.c.migration == migration) & (named | ENTRIES.c.consumed_at.is_(None))
-    texts = sorted({key.text for key in keys})
-    found: set[Key] = set()
-    for start in range(0, len(texts), _IN_CLAUSE):
-        chosen = counts & ENTRIES.c.id.in_(texts[start : start + _IN_CLAUSE])
-        query = sa.select(ENTRIES.c.scope, ENTRIES.c.id_kind, ENTRIES.c.id).where(chosen).distinct()
-        found.update(map(_key, connection.execute(query)))
-    return found & set(keys)
-
-
-def changed(connection: sa.Connection, migration: str, *, since: int) -> int:
-    """How many keys an application has named from an entry on, or wait for a re-sync."""
-    return _keys_of(connection, migration, ENTRIES.c.seq >= since)
-
-
-def changed_since(connection: sa.Connection, migration: str, at: float) -> int:
-    """How many keys an application has named since a time, or wait for a re-sync."""
-    return _keys_of(connection, migration, ENTRIES.c.at >= at)
-
-
-def doubtful(connection: sa.Connection, migration: str, *, low: int, since: float) -> list[Key]:
-    """Every id of which a comparison says nothing, each once: by anybody's entries, touches too (rule 21).
-
-    Args:
-        connection: a transaction.
-        migration: whose.
-        low: from which entry on ids count.
-        since: ids count whose entries were dealt with from this moment on, or not yet: a re-sync was about them.
-    """
-    written = (ENTRIES.c.seq >= low) | ENTRIES.c.consumed_at.is_(None) | (ENTRIES.c.consumed_at >= since)
-    query = sa.select(ENTRIES.c.scope, ENTRIES.c.id_kind, ENTRIES.c.id).where(ENTRIES.c.migration == migration, written)
-    return sorted(map(_key, connection.execute(query.distinct())), key=_order)
+    return sorted(map(key_of, rows), key=_order)
 
 
 def left_of(connection: sa.Connection, control: Control, now: float, *, before: float) -> tuple[int, float]:
     """How many entries that were made before a moment wait for a re-sync, and by when all of them are closed."""
     wanted = (ENTRIES.c.migration == control.migration) & ENTRIES.c.consumed_at.is_(None) & (ENTRIES.c.at <= before)
-    closed = sa.func.coalesce(_closed_at(control, now), ENTRIES.c.at + control.bounds.open_seconds)
-    query = sa.select(sa.func.count(), sa.func.max(closed)).select_from(_with_applied()).where(wanted)
+    closed = sa.func.coalesce(closed_at(control, now), ENTRIES.c.at + control.bounds.open_seconds)
+    query = sa.select(sa.func.count(), sa.func.max(closed)).select_from(with_applied()).where(wanted)
     count, last = connection.execute(query).one()
     return count, now if last is None else max(now, float(last))
-
-
-def prune_some(
-    connection: sa.Connection, control: Control, now: float, *, below: int, before: float, limit: int = 5_000
-) -> int:
-    """Forget entries that were dealt with, the oldest first; return how many.
-
-    Args:
-        connection: a transaction.
-        control: the migration's row; of one that was completed, nobody deals with entries any more.
-        now: the journal's time.
-        below: only what is older than this entry.
-        before: only what was dealt with by this moment; of a completed migration, what was closed by then.
-        limit: at most so many.
-    """
-    over = _closed_at(control, now) if control.state is State.COMPLETED else ENTRIES.c.consumed_at
-    chosen = (
-        sa.select(ENTRIES.c.seq, ENTRIES.c.ticket)
-        .select_from(_with_applied())
-        .where(ENTRIES.c.migration == control.migration, ENTRIES.c.seq < below, over <= before)
-        .order_by(ENTRIES.c.seq)
-        .limit(limit)
-    )
-    rows = connection.execute(chosen).all()
-    for start in range(0, len(rows), _IN_CLAUSE):
-        some = rows[start : start + _IN_CLAUSE]
-        connection.execute(sa.delete(ENTRIES).where(ENTRIES.c.seq.in_([row.seq for row in some])))
-        left = sa.select(ENTRIES.c.ticket).where(ENTRIES.c.ticket == APPLIED.c.ticket).exists()
-        tickets = {row.ticket for row in some}
-        connection.execute(sa.delete(APPLIED).where(APPLIED.c.ticket.in_(tickets), ~left))
-    return len(rows)
-
-
-def prune(connection: sa.Connection, migration: str) -> None:
-    """Forget every entry of a migration."""
-    for table in (ENTRIES, APPLIED):
-        connection.execute(sa.delete(table).where(table.c.migration == migration))
 
 
 def due(
@@ -311,7 +226,7 @@ def due(
         settled: what was closed by then is seen by every read (rule 8).
         limit: at most so many.
     """
-    closed = _closed_at(control, now)
+    closed = closed_at(control, now)
     waiting = (ENTRIES.c.migration == control.migration) & ENTRIES.c.consumed_at.is_(None)
     query = (
         sa.select(
@@ -322,21 +237,21 @@ def due(
             ENTRIES.c.id,
             closed.label("closed_at"),
         )
-        .select_from(_with_applied())
+        .select_from(with_applied())
         .where(waiting, ENTRIES.c.lane.in_(lanes), closed <= settled)
         .order_by(ENTRIES.c.seq)
         .limit(limit)
     )
-    return [Entry(row.seq, row.kind, _key(row), row.closed_at) for row in connection.execute(query)]
+    return [Entry(row.seq, row.kind, key_of(row), row.closed_at) for row in connection.execute(query)]
 
 
 def lag(connection: sa.Connection, control: Control, now: float) -> Lag:
     """How far the secondary is behind."""
     waiting = (ENTRIES.c.migration == control.migration) & ENTRIES.c.consumed_at.is_(None)
-    is_open = sa.case((_closed_at(control, now).is_(None), 1), else_=0)
+    is_open = sa.case((closed_at(control, now).is_(None), 1), else_=0)
     query = (
         sa.select(sa.func.count(), sa.func.min(ENTRIES.c.at), sa.func.coalesce(sa.func.sum(is_open), 0))
-        .select_from(_with_applied())
+        .select_from(with_applied())
         .where(waiting)
     )
     records, oldest, open_ = connection.execute(query).one()
@@ -345,11 +260,11 @@ def lag(connection: sa.Connection, control: Control, now: float) -> Lag:
 
 def backlog(connection: sa.Connection, control: Control, now: float) -> Backlog:
     """Which entries no re-sync has dealt with."""
-    closed = _closed_at(control, now)
+    closed = closed_at(control, now)
     is_due = sa.case((closed <= now - control.bounds.stale[control.primary], 1), else_=0)
     query = (
         sa.select(sa.func.min(ENTRIES.c.seq), sa.func.max(ENTRIES.c.seq), sa.func.sum(is_due))
-        .select_from(_with_applied())
+        .select_from(with_applied())
         .where(ENTRIES.c.migration == control.migration, ENTRIES.c.consumed_at.is_(None))
     )
     first, last, due = connection.execute(query).one()
@@ -358,15 +273,14 @@ def backlog(connection: sa.Connection, control: Control, now: float) -> Backlog:
 
 def consume(connection: sa.Connection, seqs: Sequence[int], now: float) -> None:
     """Mark entries as dealt with: only those that were listed, closed, under a lease that still holds (rule 7)."""
-    for start in range(0, len(seqs), _IN_CLAUSE):
-        chosen = ENTRIES.c.seq.in_(seqs[start : start + _IN_CLAUSE])
+    for start in range(0, len(seqs), IN_CLAUSE):
+        chosen = ENTRIES.c.seq.in_(seqs[start : start + IN_CLAUSE])
         connection.execute(sa.update(ENTRIES).where(chosen).values(consumed_at=now))
 
 
-def _append(
-    connection: sa.Connection, control: Control, named: Iterable[tuple[Key, int]], now: float, *, kind: Kind
-) -> None:
-    rows = [
+def rows_of(control: Control, named: Iterable[tuple[Key, int]], now: float, *, kind: Kind) -> list[dict[str, Any]]:
+    """The rows of new entries: keys, and the ticket of the write that each is about."""
+    return [
         {
             "migration": control.migration,
             "kind": kind,
@@ -380,22 +294,24 @@ def _append(
         }
         for key, ticket in named
     ]
-    if rows:
-        connection.execute(sa.insert(ENTRIES), rows)
 
 
-def _keys_of(connection: sa.Connection, migration: str, lately: sa.ColumnElement[bool]) -> int:
-    named = lately & ENTRIES.c.kind.in_(_BY_APPLICATIONS)
-    counts = (ENTRIES.c.migration == migration) & (named | ENTRIES.c.consumed_at.is_(None))
-    keys = sa.select(ENTRIES.c.scope, ENTRIES.c.id_kind, ENTRIES.c.id).where(counts).distinct().subquery()
-    return int(connection.execute(sa.select(sa.func.count()).select_from(keys)).scalar_one())
+def either(
+    columns: Sequence[sa.Column[Any]], migration: str, *conditions: sa.ColumnElement[bool]
+) -> sa.CompoundSelect[Any]:
+    """Select columns of a migration's entries of which any of some conditions is so, each row once.
+
+    One by one: SQLite has no index for an `or`, and looks at all entries that were kept, while writers wait.
+    """
+    return sa.union(*(sa.select(*columns).where(ENTRIES.c.migration == migration, one) for one in conditions))
 
 
-def _with_applied() -> sa.Join:
+def with_applied() -> sa.Join:
+    """Entries, each beside the acknowledgement of its write, if there is one."""
     return ENTRIES.outerjoin(APPLIED, ENTRIES.c.ticket == APPLIED.c.ticket)
 
 
-def _closed_at(control: Control, now: float) -> sa.ColumnElement[float | None]:
+def closed_at(control: Control, now: float) -> sa.ColumnElement[float | None]:
     """When an entry was closed, as SQL; null while it is open (rule 3)."""
     given_up = ENTRIES.c.at + control.bounds.open_seconds
     return sa.case(
@@ -406,8 +322,23 @@ def _closed_at(control: Control, now: float) -> sa.ColumnElement[float | None]:
     )
 
 
-def _key(row: Any) -> Key:
+def key_of(row: Any) -> Key:
+    """The key of a row that has its columns."""
     return Key(row.scope, IdKind(row.id_kind), row.id)
+
+
+def _require_text(*given: Id | None) -> None:
+    """Refuse an id or a scope that a database cannot take; the writes that are noted with it would fail too.
+
+    Raises:
+        InvalidRecord: it has a NUL (which Postgres does not take) or half a character (a lone surrogate).
+    """
+    for one in given:
+        if isinstance(one, str) and _UNFIT.search(one):
+            raise InvalidRecord(
+                f"the journal can note no id or scope with a NUL or half a character in it, such as {one!a}",
+                ids=[ascii(one)],
+            )
 
 
 def _order(key: Key) -> tuple[str, str, str]:

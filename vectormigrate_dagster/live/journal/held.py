@@ -28,7 +28,8 @@ class Held:
     def __init__(self, database: JournalDatabase, migration: str) -> None:
         self.database = database
         self.migration = migration
-        self.control()
+        self.seen = self.control()
+        """The row as it was seen by somebody; by now it may be another one, of a higher epoch."""
 
     def control(self) -> Control:
         """The control row now; a freeze whose time is over is ended first (rule 16)."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import LeaseHeld, NotSo
-from vectormigrate_dagster.live.journal import admissions, chunks, entries, leases, lows
+from vectormigrate_dagster.live.journal import admissions, chunks, comparing, entries, leases, lows, pruning, verdicts
 from vectormigrate_dagster.live.journal import control as rows
 from vectormigrate_dagster.live.journal.admissions import Admission, Request
 from vectormigrate_dagster.live.journal.control import Bounds, Control, State
@@ -23,7 +23,9 @@ from vectormigrate_dagster.live.journal.entries import LANES, Backlog, Entry, Ke
 from vectormigrate_dagster.live.journal.held import require_unchanged
 from vectormigrate_dagster.live.journal.leases import LaneLease
 from vectormigrate_dagster.live.journal.splits import Splits
+from vectormigrate_dagster.live.journal.verdicts import Judged, Verdicts
 from vectormigrate_dagster.model import IdKind
+from vectormigrate_dagster.model.counting import agreeing, counted
 
 PRUNE_SECONDS = 3_600.0
 """How long entries are kept that were dealt with."""
@@ -90,6 +92,7 @@ class Journal(Splits):
             if self._under_way(connection, control):
                 bounds = bounds.widest(control.bounds)
             lows.leave_all(connection, self.migration)
+            verdicts.forget(connection, self.migration)
             self.distrust(connection, control)
             return rows.replan(
                 self.database,
@@ -142,21 +145,24 @@ class Journal(Splits):
     ####################################################################
 
     def position(self) -> int:
-        """The entry from which on a read that begins now must distrust itself (rule 10)."""
+        """The entry from which on a comparison that begins now proves nothing; see `moving`.
+
+        That is older than where a page begins to distrust itself (rule 10): what waits for a re-sync now may have been
+        dealt with between the look at one side and the one at the other.
+        """
         with self.holding("update") as (connection, control):
             now = self.database.now(connection)
-            settled = max(control.bounds.stale.values())
-            return entries.low(connection, control, now, settled=settled)
+            return comparing.unsettled(connection, self.migration, now - max(control.bounds.stale.values()))
 
     def changed(self, *, since: int) -> int:
         """How many keys may rightly differ for now; see `moving`."""
         with self.database.reading() as connection:
-            return entries.changed(connection, self.migration, since=self._moving_since(connection, since))
+            return comparing.changed(connection, self.migration, since=self._moving_since(connection, since))
 
     def changed_within(self, seconds: float) -> int:
         """How many keys an application has named in the last `seconds`, or wait for a re-sync."""
-        with self.database.transaction() as connection:
-            return entries.changed_since(connection, self.migration, self.database.now(connection) - seconds)
+        with self.database.reading() as connection:
+            return comparing.changed_since(connection, self.migration, self.database.now(connection) - seconds)
 
     def newest(self) -> int:
         """The number of the newest entry: there were never more of this migration, however many are forgotten."""
@@ -164,13 +170,13 @@ class Journal(Splits):
             return entries.horizon(connection, self.migration)
 
     def moving(self, keys: Sequence[Key], *, since: int) -> set[Key]:
-        """Which keys may rightly differ for now: named by the application since `position`, or not carried over.
+        """Which keys may rightly differ for now: named since `position`, or not carried over.
 
         Keys that an unfinished split will touch count from that split's low on.
         """
         with self.database.reading() as connection:
             since = self._moving_since(connection, since)
-            return entries.moving(connection, self.migration, keys, since=since)
+            return comparing.moving(connection, self.migration, keys, since=since)
 
     def _moving_since(self, connection: sa.Connection, since: int) -> int:
         oldest = lows.oldest(connection, self.migration)
@@ -230,8 +236,13 @@ class Journal(Splits):
             settled = now - control.bounds.stale[lease.control.primary]
             return entries.due(connection, control, now, lanes=lease.lanes, settled=settled, limit=limit)
 
-    def consume(self, lease: LaneLease, listed: Sequence[Entry]) -> None:
+    def consume(self, lease: LaneLease, listed: Sequence[Entry], judged: Judged | None = None) -> None:
         """Mark entries as dealt with, after the other side has acknowledged.
+
+        Args:
+            lease: of their lanes.
+            listed: what `due` gave.
+            judged: what is to be kept of their keys.
 
         Raises:
             LeaseHeld: the lease has ended; nothing is marked.
@@ -240,6 +251,12 @@ class Journal(Splits):
             now = self.database.now(connection)
             self._require_held(connection, control, lease, now)
             entries.consume(connection, [entry.seq for entry in listed], now)
+            if judged is not None:
+                verdicts.keep(connection, self.migration, judged, now)
+
+    def verdicts(self, generation: int) -> Verdicts:
+        """What the last re-syncs of keys have come to, by a plan."""
+        return Verdicts(self.database, self.migration, generation)
 
     def release(self, lease: LaneLease) -> None:
         """Give lanes back; only if every request made under the lease has an answer (rule 6)."""
@@ -254,7 +271,7 @@ class Journal(Splits):
 
     def backlog(self) -> Backlog:
         """Which entries no re-sync has dealt with."""
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             control = rows.read(self.database, connection, self.migration)
             return entries.backlog(connection, control, self.database.now(connection))
 
@@ -329,11 +346,12 @@ class Journal(Splits):
         with self.holding("update") as (connection, control):
             require_unchanged(control, since)
             if control.primary == "target":
-                entries.prune(connection, self.migration)
+                pruning.prune(connection, self.migration)
                 leases.forget(connection, self.migration)
                 lows.forget(connection, self.migration)
             else:  # it may be planned again, so what may still be applied must not be forgotten
                 lows.leave_all(connection, self.migration)
+            verdicts.forget(connection, self.migration)
             self.distrust(connection, control)
             values = {"state": State.COMPLETED.value, "frozen_until": None}
             return rows.change(self.database, connection, control, by=by, reason=reason, **values)
@@ -355,8 +373,7 @@ class Journal(Splits):
             oldest = lows.oldest(connection, self.migration)
             if oldest is not None:
                 below.append(oldest)
-            # One that is under way may count for a day once it has ended.
-            chunks.forget_old(connection, self.migration, before=now - 2 * chunks.MAX_AGE_SECONDS)
+            chunks.forget_old(connection, self.migration, now=now)
             for chunk in chunks.read(connection, self.migration):
                 below.append(chunk.low)
                 before = min(before, chunk.since)
@@ -364,7 +381,7 @@ class Journal(Splits):
         count = 0
         while True:
             with self.database.transaction() as connection:
-                some = entries.prune_some(connection, control, now, below=min(below), before=before)
+                some = pruning.prune_some(connection, control, now, below=min(below), before=before)
             count += some
             if some == 0:
                 return count
@@ -396,13 +413,15 @@ class Journal(Splits):
             found.append("the freeze has ended")
         lag = entries.lag(connection, control, now)
         if lag.records:
-            found.append(f"{lag.records:,} changes are not carried over, {lag.open:,} of them not known to be over")
+            left = f"{counted(lag.records, 'change')} {agreeing(lag.records, 'is')} not carried over"
+            found.append(f"{left}, {lag.open:,} not known to be over")
         busy = leases.alive(connection, self.migration, now)
         if busy:
-            found.append(f"{busy} lanes are held, or their requests may still be applied")
+            held = f"{counted(busy, 'lane')} {agreeing(busy, 'is')} held"
+            found.append(f"{held}, or what was sent under a lease may still be applied")
         unfinished = lows.unfinished(connection, self.migration)
         if unfinished:
-            found.append(f"{unfinished} splits are begun and not finished")
+            found.append(f"{counted(unfinished, 'split')} {agreeing(unfinished, 'is')} begun and not finished")
         if control.verified_epoch != control.epoch:
             found.append("the final verification has not passed in this epoch")
         elif control.verified_upto != entries.horizon(connection, self.migration):

@@ -17,6 +17,7 @@ from vectormigrate_dagster.errors import LeaseHeld
 from vectormigrate_dagster.live.journal.control import Control
 from vectormigrate_dagster.live.journal.database import JournalDatabase
 from vectormigrate_dagster.live.journal.tables import LEASES
+from vectormigrate_dagster.model.counting import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class LaneLease:
         left = self.ends - time.monotonic()
         if left < self.control.bounds.margin:
             raise LeaseHeld(
-                f"the lease of '{self.holder}' on {len(self.lanes)} lanes of '{self.control.migration}' is about to "
-                "end; whoever holds the next one goes on"
+                f"the lease of '{self.holder}' on {counted(len(self.lanes), 'lane')} of '{self.control.migration}' is "
+                "about to end; whoever holds the next one goes on"
             )
 
 

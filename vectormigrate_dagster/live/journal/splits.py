@@ -10,7 +10,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import LeaseHeld
-from vectormigrate_dagster.live.journal import entries, lows
+from vectormigrate_dagster.live.journal import entries, lows, verdicts
 from vectormigrate_dagster.live.journal.control import Control
 from vectormigrate_dagster.live.journal.entries import Key
 from vectormigrate_dagster.live.journal.held import Held
@@ -131,7 +131,10 @@ class Splits(Held):
         now: float,
         belongs: Callable[[Key], bool] = _any_key,
     ) -> int:
-        named = list(filter(belongs, entries.named_since(connection, self.migration, low)))
+        named = entries.named_since(connection, self.migration, low)
+        # What was said of keys was said of the split as it was before.
+        known = verdicts.keys(connection, self.migration)
+        named = list(filter(belongs, dict.fromkeys([*named, *known])))
         entries.append_closed(connection, control, named, now, kind="touch")
         lows.finish(connection, self.migration, split)
         return len(named)

@@ -121,6 +121,24 @@ SHADOWS = sa.Table(
 )
 """The newest queries of the application that were sent to both sides, and how much their answers have in common."""
 
+VERDICTS = sa.Table(
+    "vectormigrate_verdicts",
+    METADATA,
+    sa.Column("migration", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("scope", sa.String),
+    sa.Column("id_kind", sa.String, nullable=False),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("primary_side", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("alike", sa.Boolean, nullable=False),
+    sa.Column("promised", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""Keys that a re-sync could not make alike, and those that the load could not move and a re-sync has looked at."""
+
 VERSION = sa.Table(
     "vectormigrate_version", METADATA, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
 )
@@ -131,7 +149,11 @@ def _create(connection: sa.Connection) -> None:
     METADATA.create_all(connection)
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create,)
+def _add_verdicts(connection: sa.Connection) -> None:
+    VERDICTS.create(connection, checkfirst=True)  # a new journal has them from its first step
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create, _add_verdicts)
 """Step n makes version n out of version n - 1. Steps that were released never change."""
 
 

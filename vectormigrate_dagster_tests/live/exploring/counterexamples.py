@@ -107,6 +107,7 @@ COUNTEREXAMPLES = {
         Counterexample("CE-5", 3, _syncing((1, 2)), Script("W>send W crash:W tick:31 C. land:W")),
         Counterexample("CE-5 stalled", 2, _syncing((1, 2), stalls=True), Script("W>admit W tick:161 C. W.")),
         Counterexample("CE-6", 1, _switching((1, 2)), Script("W>admit K. W."), _LOST),
+        Counterexample("CE-6 seen", 1, _switching((1, 2)), Script("W>admit K. W."), _LOST),
         Counterexample(
             "CE-7", 4, Scenario("two writers", unloaded, _two_writers), Script("W>admit V. C B>send W. C. B.")
         ),

@@ -22,11 +22,13 @@ from vectormigrate_dagster.live.journal import (
     Control,
     Entry,
     Journal,
+    JournalDatabase,
     LaneLease,
     Side,
     State,
     admissions,
     entries,
+    intents,
     leases,
     lows,
 )
@@ -62,6 +64,17 @@ def _look_before(stage: Stage) -> Iterator[None]:
         yield
 
 
+def _epoch_is_not_looked_at(stage: Stage) -> Iterator[None]:
+    """Rule 1: the row that was seen once is believed, whatever it is when the intent is noted."""
+
+    def append(journal: JournalDatabase, control: Control, writes: Any, *, applied: Any) -> list[int]:
+        with journal.relaxed() as connection:
+            return intents.append(connection, control, writes, journal.now(connection))
+
+    with patch.object(intents, "append_if_same", append):
+        yield
+
+
 def _no_deadline(stage: Stage) -> Iterator[None]:
     """Rule 2: a write is sent however long ago it was admitted."""
     with patch.object(Admission, "check", lambda admission: None):
@@ -76,7 +89,7 @@ def _intents_time_out(stage: Stage) -> Iterator[None]:
 
 def _appends_overlap(stage: Stage) -> Iterator[None]:
     """Rule 4: writer W has the number of its entry some time before it commits, and others go on meanwhile."""
-    real, append = admit_together, entries.append_intents
+    real, append = admit_together, intents.append
     reserved: list[int] = []
 
     def admit(journal: Journal, requests: Sequence[Any], **arguments: Any) -> list[Admission] | None:
@@ -97,7 +110,8 @@ def _appends_overlap(stage: Stage) -> Iterator[None]:
 
     with (
         patch.object(group_commit, "admit_together", admit),
-        patch.object(entries, "append_intents", append_reserved),
+        patch.object(intents, "append", append_reserved),
+        patch.object(intents, "append_if_same", lambda *_, **__: None),
     ):
         yield
 
@@ -302,6 +316,7 @@ REMOVED = {
     "CE-5 stalled": _no_deadline,
     "CE-5": _intents_time_out,
     "CE-6": _look_before,
+    "CE-6 seen": _epoch_is_not_looked_at,
     "CE-7": _appends_overlap,
     "CE-8": _unsettled,
     "CE-8b": _low_is_unsettled,
