@@ -229,7 +229,7 @@ def validate_samples(
                 RecordMapper(plan.mapping),
                 work.split,
                 size=_VALIDATED_RECORDS,
-                exceptions=exceptions_of(work.log, plan, [work.key]),
+                exceptions=exceptions_of(work.log, plan, [work.key], journal=journal),
                 tolerance=tolerance_now(plan, migration, opened.capabilities, written.capabilities, journal),
                 throttle=throttle,
                 last=recorder.state.after,

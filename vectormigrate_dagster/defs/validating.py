@@ -114,7 +114,7 @@ def _sampled(  # noqa: PLR0917  # in the order of its caller's
             size=sample_size or migration.validation.sample_size,
             seed=seed,
             tolerance=tolerance_now(plan, migration, *sides, journal),
-            exceptions=exceptions_of(log, plan),
+            exceptions=exceptions_of(log, plan, journal=journal),
             search=search,
             throttle=throttle,
             motion=JournalMotion.of(journal),
@@ -179,7 +179,7 @@ def count_migration(
             target=dst,
             mapper=RecordMapper(plan.mapping),
             splits=[planned.split for planned in plan.splits],
-            exceptions=exceptions_of(log, plan),
+            exceptions=exceptions_of(log, plan, journal=journal),
             throttle=throttle,
             motion=motion,
         )

@@ -126,7 +126,9 @@ class WholeValidation:
     def partition(self, key: str, known: ValidationRound) -> PartitionValidation:
         """Compare every record of a partition and record what was found. The caller has the partition's lease."""
         log, plan = self._log, self._plan
-        exceptions = replace(exceptions_of(log, plan, [key]), pre_existing=pre_existing(log, plan))
+        exceptions = replace(
+            exceptions_of(log, plan, [key], journal=self._journal), pre_existing=pre_existing(log, plan, self._journal)
+        )
         path = self._folder(known) / f"{key}.parquet"
         context = self._context([self._splits[key]], exceptions)
         with listed(path) as file:
@@ -186,7 +188,7 @@ class WholeValidation:
     ) -> ValidationReport:
         context = self._context(
             list(self._splits.values()),
-            exceptions_of(self._log, self._plan),
+            exceptions_of(self._log, self._plan, journal=self._journal),
             began=min((state.position for state in states if state.position is not None), default=sys.maxsize),
         )
         folder = self._folder(known)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.errors import InvalidRecord, LeaseHeld, PlanOutdated
 from vectormigrate_dagster.live.journal import LANES, Control, Entry, Journal, Key, Lag, LaneLease, State
+from vectormigrate_dagster.live.judging import UNLIKE, Came, Judge, LoadLists, no_lists
 from vectormigrate_dagster.live.keys import Group
+from vectormigrate_dagster.live.reverse import LEFT_BEHIND
 from vectormigrate_dagster.live.sides import Sides
 from vectormigrate_dagster.transfer.resync import Outcome, Resync
 
@@ -21,8 +23,7 @@ KEYS_PER_STEP = 2000
 _TRIES = 3
 _POLL_SECONDS = 0.05
 
-_LISTED = (Outcome.REFUSED, Outcome.LEFT_ALONE, Outcome.CHANGED, Outcome.STILL_WRONG)
-_WORST = (*_LISTED, Outcome.REPAIRED, Outcome.ALREADY_RIGHT, Outcome.GONE)
+_WORST = (*UNLIKE, Outcome.REPAIRED, Outcome.ALREADY_RIGHT, Outcome.GONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ class CatchUp:
             later.
         keys_per_step: most entries that a step deals with.
         rests: states in which nothing is carried over, such as while what was moved is taken back.
+        generation: of the plan; what is said of keys is kept for it, in the journal (see `judging`).
+        load_lists: says, anew each time, which records the load could not move.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class CatchUp:
         lease_seconds: float = LEASE_SECONDS,
         keys_per_step: int = KEYS_PER_STEP,
         rests: Collection[State] = (),
+        generation: int = 1,
+        load_lists: LoadLists = no_lists,
     ) -> None:
         self._journal = journal
         self._sides = sides
@@ -103,6 +108,8 @@ class CatchUp:
         self._lease_seconds = lease_seconds
         self._keys_per_step = keys_per_step
         self._rests = rests
+        self._generation = generation
+        self._load_lists = load_lists
 
     def step(self) -> Step:
         """Lease, list, re-sync, consume, release: a bounded amount of work.
@@ -121,7 +128,8 @@ class CatchUp:
         lease = self._journal.lease(self._lanes, seconds=self._lease_seconds, holder=self._holder)
         if lease is None:
             return Step(control=self._journal.control())
-        work = _Work(self._journal, self._sides, lease, self._lease_seconds)
+        judge = Judge(self._journal, self._generation, self._load_lists, lease.control.primary)
+        work = _Work(self._journal, self._sides, lease, self._lease_seconds, judge)
         try:
             resting = lease.control.state in self._rests
             listed = [] if resting else self._journal.due(lease, limit=self._keys_per_step)
@@ -167,17 +175,19 @@ class _Work:
         sides: both sides.
         lease: of the lanes; direction comes from it.
         seconds: for how long it is extended.
+        judge: says what is to be kept of a key.
     """
 
-    def __init__(self, journal: Journal, sides: Sides, lease: LaneLease, seconds: float) -> None:
+    def __init__(self, journal: Journal, sides: Sides, lease: LaneLease, seconds: float, judge: Judge) -> None:
         self.answered = True
         """Whether every request that wrote has had an answer."""
         self._journal = journal
         self._sides = sides
         self._lease = lease
         self._seconds = seconds
+        self._judge = judge
         self._entries: dict[Key, list[Entry]] = defaultdict(list)
-        self._outcomes: dict[Key, tuple[Outcome, str]] = {}
+        self._outcomes: dict[Key, Came] = {}
         self._consumed = 0
 
     def do(self, listed: Sequence[Entry]) -> None:
@@ -188,8 +198,9 @@ class _Work:
         touched = {key for key, named in self._entries.items() if all(entry.kind == "touch" for entry in named)}
         resync = self._sides.resync(primary, check=self._check, unsure=self._note_unsure, touched=touched)
         grouped = self._sides.grouped(list(self._entries), primary, check=self._check)
+        there = self._sides.holding(grouped.nowhere, primary)
         for key, reason in grouped.nowhere.items():
-            self._note(key, Outcome.REFUSED, reason)
+            self._note(key, Came(Outcome.REFUSED, reason, nowhere=True) if key in there else Came(Outcome.GONE))
         self._consume(grouped.nowhere)
         left = Counter(key for group in grouped.groups for key in group.of)
         for group in grouped.groups:
@@ -204,11 +215,11 @@ class _Work:
             leased=len(self._lease.lanes),
             keys=len(self._outcomes),
             consumed=self._consumed,
-            outcomes=Counter(outcome for outcome, _ in self._outcomes.values()),
+            outcomes=Counter(came.outcome for came in self._outcomes.values()),
             listed=tuple(
-                Unmoved(key=key, outcome=outcome, reason=reason)
-                for key, (outcome, reason) in self._outcomes.items()
-                if outcome in _LISTED
+                Unmoved(key=key, outcome=came.outcome, reason=came.reason)
+                for key, came in self._outcomes.items()
+                if came.outcome in UNLIKE
             ),
         )
 
@@ -228,21 +239,26 @@ class _Work:
             results = resync.make_equal(group.keys)
         except (PlanOutdated, InvalidRecord) as error:
             if len(group.of) == 1:
-                self._note(group.of[0], Outcome.REFUSED, str(error))
+                self._note(group.of[0], Came(Outcome.REFUSED, str(error)))
                 return []
             half = len(group.of) // 2
             halves = group.take(range(half)), group.take(range(half, len(group.of)))
             return [again for part in halves for again in self._make_equal(resync, part)]
         wrong = [row for row, result in enumerate(results) if result.outcome is Outcome.STILL_WRONG]
         for key, result in zip(group.of, results, strict=True):
-            self._note(key, result.outcome, result.reason)
+            nowhere, promised = result.reason in LEFT_BEHIND, result.seen.promised is not None
+            self._note(key, Came(result.outcome, result.reason, promised=promised, nowhere=nowhere))
         return [group.take(wrong)] if wrong else []
 
-    def _note(self, key: Key, outcome: Outcome, reason: str) -> None:
+    def _note(self, key: Key, came: Came) -> None:
         """Keep the outcome of a key: the last one, or the worst one where it may stand in several places."""
         known = self._outcomes.get(key)
-        if known is None or known[0] is Outcome.STILL_WRONG or _WORST.index(outcome) < _WORST.index(known[0]):
-            self._outcomes[key] = (outcome, reason)
+        if (
+            known is None
+            or known.outcome is Outcome.STILL_WRONG
+            or _WORST.index(came.outcome) < _WORST.index(known.outcome)
+        ):
+            self._outcomes[key] = came
 
     def _check(self) -> None:
         """See that the lease outlives what is done now; extends it once half of its time is over."""
@@ -254,7 +270,16 @@ class _Work:
         self.answered = False
 
     def _consume(self, keys: Iterable[Key]) -> None:
-        done = [entry for key in keys for entry in self._entries[key]]
+        over = list(keys)
+        done = [entry for key in over for entry in self._entries[key]]
         if done:
-            self._journal.consume(self._lease, done)
+            judged = self._judge.judged({key: self._outcomes[key] for key in over if self._is_compared(key)})
+            self._journal.consume(self._lease, done, judged)
             self._consumed += len(done)
+
+    def _is_compared(self, key: Key) -> bool:
+        """Whether anybody wants to know: an application may write for ever to scopes that the migration leaves out.
+
+        Once the sides are switched it writes them to the target, and the source does not get them.
+        """
+        return self._lease.control.primary == "target" or not self._sides.keys.leaves_out(key)

@@ -22,6 +22,9 @@ _NOBODY_DELETED = (
     "if it was deleted, say so with 'vectormigrate report-changes'"
 )
 
+LEFT_BEHIND = frozenset({_NEVER_THERE, _NOBODY_DELETED})
+"""Reasons why a record of the source stays although the target lacks it."""
+
 
 class ReverseResync(Resync):
     """A re-sync that reads the target and writes the source.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 from vectormigrate_dagster.databases import Database, Source
 from vectormigrate_dagster.live.journal import Key, Side
 from vectormigrate_dagster.live.keys import Grouped, KeyMap
 from vectormigrate_dagster.live.places import PlaceFinder
 from vectormigrate_dagster.live.reverse import ReverseResync
+from vectormigrate_dagster.mapping.ids import RefusedId
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.mapping.reverse import ReverseMapper
 from vectormigrate_dagster.mapping.schema import Mapping
+from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.model.compare import EXACT, Tolerance
 from vectormigrate_dagster.transfer.guard import WriteGuard
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
@@ -76,7 +80,7 @@ class Sides:
             scopes=scopes,
         )
         self._open_source = open_source
-        self._on_conflict = on_conflict
+        self.on_conflict = on_conflict
         self.ownership = ownership
         self._sent = sent
         self._sent_before = sent_before
@@ -110,6 +114,29 @@ class Sides:
         )
         return finder.grouped(keys, primary)
 
+    def holding(self, keys: Iterable[Key], primary: Side) -> set[Key]:
+        """Those of some keys without a place in the target that may have a record, as far as the primary tells.
+
+        Args:
+            keys: in their canonical form.
+            primary: the side that is right; the target cannot be asked, and a scope that is not moved is not.
+        """
+        found = set(keys)
+        if primary == "target":
+            return found
+        together: dict[tuple[str | None, IdKind], list[Key]] = defaultdict(list)
+        for key in found:
+            with suppress(RefusedId):
+                self.keys.target_scope(key)
+                together[key.scope, key.kind].append(key)
+        for (scope, kind), group in together.items():
+            for start in range(0, len(group), self.group_records):
+                some = {key.text: key for key in group[start : start + self.group_records]}
+                ids = IdColumn.of(kind, [key.id for key in some.values()])
+                there = self.throttle.source.call(partial(self.source.fetch, ids, scope)).batch.ids.texts()
+                found -= {key for text, key in some.items() if text not in there}
+        return found
+
     def resync(
         self,
         primary: Side,
@@ -133,7 +160,7 @@ class Sides:
                 self.target,
                 self.mapper,
                 throttle=self.throttle,
-                on_conflict=self._on_conflict,
+                on_conflict=self.on_conflict,
                 ownership=self.ownership,
                 sent=self._sent,
                 sent_before=self._sent_before,

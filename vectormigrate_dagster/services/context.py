@@ -12,7 +12,7 @@ import dagster as dg
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.defs.home import open_home, refusals_folder
+from vectormigrate_dagster.defs.home import CATCH_UP_LIST, open_home, refusals_folder
 from vectormigrate_dagster.migration_file import find_migration
 
 
@@ -39,6 +39,10 @@ class Context:
     def refusals(self, migration_id: str) -> Path:
         """The folder that lists records that were not moved, a file for each partition that has some."""
         return refusals_folder(self.home, migration_id)
+
+    def unlike(self, migration_id: str) -> Path:
+        """The file that lists records that catching up could not make alike; it is there if there are some."""
+        return self.refusals(migration_id) / CATCH_UP_LIST
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import dagster as dg
@@ -144,7 +145,8 @@ class _Polling:
                     RecordMapper(plan.mapping),
                     [planned.split for planned in plan.splits],
                     tolerance=tolerance_now(plan, self._migration, *sides, journal),
-                    exceptions=exceptions_of(log, plan),
+                    # What the target has refused may be mended, which nobody else would tell.
+                    exceptions=replace(exceptions_of(log, plan, journal=journal), refused_ids=frozenset()),
                     throttle=self._throttle,
                     sink=touched.add,
                 )

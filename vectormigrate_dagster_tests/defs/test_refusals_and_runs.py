@@ -91,6 +91,26 @@ def test_a_started_run_without_its_lease_is_dead(
     assert statuses == {alive: dg.DagsterRunStatus.STARTED, dead: dg.DagsterRunStatus.FAILURE}
 
 
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+def test_time_in_the_queue_is_no_sign_of_death_and_a_launch_without_end_is(
+    instance: dg.DagsterInstance, migration: Migration, status: dg.DagsterRunStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was launched by a daemon that died would keep the sensor from launching another, for ever."""
+    run = instance.create_run_for_job(load_job(migration), tags={MIGRATION_TAG: ID})
+    (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+    launched = record.create_timestamp + timedelta(hours=1)
+    kind = {"STARTING": "PIPELINE_STARTING", "STARTED": "PIPELINE_START"}[status.value]
+    event = dg.DagsterEvent(event_type_value=kind, job_name=run.job_name)
+    instance.run_storage.handle_run_event(run.run_id, event, update_timestamp=launched)
+    assert instance.get_run_by_id(run.run_id).status is status  # type: ignore[union-attr]
+    passed = {"seconds": 100}
+    monkeypatch.setattr(dead_runs, "now", lambda: launched + timedelta(**passed))
+
+    assert report_dead_runs(instance, ID) == []
+    passed["seconds"] = 400
+    assert report_dead_runs(instance, ID) == [run.run_id]
+
+
 def test_h18_a_target_that_lost_records_after_done_is_not_complete(place: Workplace) -> None:
     context = Context(place.migrations, place.home)
     assert migrate(context, ID).status == "completed"

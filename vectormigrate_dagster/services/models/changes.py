@@ -59,11 +59,13 @@ class CatchUpDocument(Document):
         carried: changes that were carried over.
         records: how many records became what.
         unsettled: records that the other side did not take, with the reason; the first of them.
+        unlike_file: lists all records that are not alike on both sides, with the reasons; null if there are none.
     """
 
     migration_id: str
     carried: Count
     records: dict[str, int]
     unsettled: tuple[UnsettledRecord, ...] = ()
+    unlike_file: str | None = None
     seconds: float
     live: LiveStatus
