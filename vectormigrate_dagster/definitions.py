@@ -12,8 +12,8 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 from vectormigrate_dagster.config import Migration  # noqa: E402
 from vectormigrate_dagster.defs.assets import assets_of, broken_asset, checks_of  # noqa: E402
 from vectormigrate_dagster.defs.automation import continue_sensor, schedule_of  # noqa: E402
+from vectormigrate_dagster.defs.catch_up_job import catch_up_job  # noqa: E402
 from vectormigrate_dagster.defs.catch_up_sensor import catch_up_sensor  # noqa: E402
-from vectormigrate_dagster.defs.catching_up import catch_up_job  # noqa: E402
 from vectormigrate_dagster.defs.cutting_over import cutover_job  # noqa: E402
 from vectormigrate_dagster.defs.jobs import load_job, plan_job, validate_job  # noqa: E402
 from vectormigrate_dagster.defs.repairing import repair_job  # noqa: E402

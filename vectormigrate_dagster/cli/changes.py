@@ -12,6 +12,7 @@ import click
 
 from vectormigrate_dagster.cli.command import Settings, answer, interruptible, json_option, verb
 from vectormigrate_dagster.errors import ConfigurationError
+from vectormigrate_dagster.model.counting import agreeing, counted
 
 if TYPE_CHECKING:
     from vectormigrate_dagster.services.models import CatchUpDocument, ChangesDocument, LiveStatus, PollDocument
@@ -115,8 +116,9 @@ def _behind(live: LiveStatus) -> str:
 
     if not live.lag_records:
         return f"both sides are level; the {live.primary} is primary"
-    waits = f", {live.open:,} of them are being written" if live.open else ""
-    behind = f"{live.lag_records:,} changes wait, the oldest for {duration(live.lag_seconds or 0)}{waits}"
+    writes = f", {live.open:,} of them {agreeing(live.open, 'is')} being written" if live.open else ""
+    waiting = f"{counted(live.lag_records, 'change')} {agreeing(live.lag_records, 'waits')}"
+    behind = f"{waiting}, the oldest for {duration(live.lag_seconds or 0)}{writes}"
     return f"{behind}; the {live.primary} is primary"
 
 
@@ -126,24 +128,36 @@ def _note(settings: Settings, live: LiveStatus) -> None:
 
 def _show_caught(result: CatchUpDocument) -> None:
     found = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in result.records.items())
-    click.echo(f"{result.carried:,} changes carried over in {result.seconds:.1f} s" + (f" ({found})" if found else ""))
+    click.echo(
+        f"{counted(result.carried, 'change')} carried over in {result.seconds:.1f} s" + (f" ({found})" if found else "")
+    )
     for one in result.unsettled:
         where = "" if one.scope is None else f" in {one.scope}"
         click.echo(f"not alike: {one.id}{where}: {one.outcome.replace('_', ' ')}: {one.reason}")
+    if result.unlike_file is not None:
+        unlike = result.live.unlike or 0
+        found = f"{counted(unlike, 'record')} {agreeing(unlike, 'is')} not alike on both sides"
+        click.echo(f"{found}; listed in {result.unlike_file}")
     click.echo(_behind(result.live))
 
 
 def _show_noted(settings: Settings, result: ChangesDocument) -> None:
-    click.echo(f"{result.noted:,} changed ids noted; {_behind(result.live)}")
+    click.echo(f"{counted(result.noted, 'changed id')} noted; {_behind(result.live)}")
     settings.note(f"carry them over with: {settings.command('catch-up', result.migration_id)}")
 
 
 def _show_poll(settings: Settings, result: PollDocument) -> None:
     if result.began:
-        click.echo(f"{result.read:,} records read; later polls look for what changes from now on")
+        click.echo(f"{counted(result.read, 'record')} read; later polls look for what changes from now on")
     else:
-        click.echo(f"{result.noted:,} of {result.read:,} records are to be looked at again; {_behind(result.live)}")
+        noted = f"{result.noted:,} of {counted(result.read, 'record')} {agreeing(result.noted, 'is')}"
+        click.echo(f"{noted} to be looked at again; {_behind(result.live)}")
         settings.note(f"carry them over with: {settings.command('catch-up', result.migration_id)}")
     if result.without:
-        what = "say of no record that they are its copy" if result.way == "sweep" else "have no such field"
-        click.echo(f"{result.without:,} records {what}, and are not watched")
+        without, sweeps = result.without, result.way == "sweep"
+        lacks = (
+            f"{agreeing(without, 'names')} no record as the origin"
+            if sweeps
+            else f"{agreeing(without, 'has')} no such field"
+        )
+        click.echo(f"{counted(without, 'record')} {lacks}, and {agreeing(without, 'is')} not watched")

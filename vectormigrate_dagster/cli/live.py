@@ -64,10 +64,17 @@ def complete(settings: Settings, *, id: str, dry_run: bool, reason: str) -> int:
     return _move(settings, "complete", id, partial(move, settings.context(), id, dry_run=dry_run, reason=reason))
 
 
-def _move(settings: Settings, name: str, id: str, work: Callable[[], CutoverDocument]) -> int:
+def _move(settings: Settings, name: str, id: str, work: Callable[..., CutoverDocument]) -> int:
+    from vectormigrate_dagster.cli.progress import Comparing
+
     again = settings.command(name, id)
+
+    def shown() -> CutoverDocument:
+        with Comparing(id) as progress:
+            return work(progress=progress)
+
     with interruptible(f"the application writes on; start over with: {again}"):
-        result = answer(settings, work, _show)
+        result = answer(settings, shown, _show)
     if result.blocked_by and result.live.state != "completed":
         settings.note(f"then: {again}")
     return 1 if result.blocked_by else 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vectormigrate_dagster.services.demo_live import Moment
     from vectormigrate_dagster.services.models import Status
 
-__all__ = ["Progress", "show_moment", "watch"]
+__all__ = ["Comparing", "Progress", "show_moment", "watch"]
 
 _LINE_SECONDS = 5.0
 _WATCH_SECONDS = 2.0
@@ -40,15 +40,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._bar = Bar(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[numbers]}", markup=False),
-                console=Console(stderr=True),
-                expand=True,
-                redirect_stdout=False,
-                transient=True,
-            )
+            self._bar = _bar()
             self._bar.start()
         return self
 
@@ -90,6 +82,47 @@ class Progress:
                 return
         self._last_line = (now, line)
         click.echo(line, err=True)
+
+
+class Comparing:
+    """Shows on a terminal how far comparing both sides is, between `__enter__` and `__exit__`; elsewhere nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, of: int, left: float | None) -> None:
+        """Show how many parts are compared, of how many, and how many seconds the rest will take."""
+        if self._bar is None or self._task is None:
+            if not sys.stderr.isatty():
+                return
+            self._bar = _bar()
+            self._task = self._bar.add_task(f"{self._name}: comparing", total=of, numbers="")
+            self._bar.start()
+        rest = f"  {duration(left)} left" if left else ""
+        self._bar.update(self._task, total=of, completed=done, numbers=f"{done:,}/{of:,} parts{rest}")
+
+
+def _bar() -> Bar:
+    return Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        console=Console(stderr=True),
+        expand=True,
+        redirect_stdout=False,
+        transient=True,
+    )
 
 
 def _numbers(status: Status, *, short: bool = False) -> str:

@@ -12,6 +12,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from vectormigrate_dagster.model.counting import agreeing, counted
+
 if TYPE_CHECKING:
     from vectormigrate_dagster.mapping.recommend import SchemaRecommendation
     from vectormigrate_dagster.services.models import (
@@ -116,7 +118,8 @@ def status_table(status: Status) -> Group:
     if status.validation.passed is not None:
         rows.append(("validation", _validation(status)))
     live = status.live
-    if live.state in _TOLD or (live.state is not None and (live.lag_records or live.primary == "target")):
+    worth = live.lag_records or live.unlike or live.parts or live.primary == "target"
+    if live.state in _TOLD or (live.state is not None and worth):
         rows.append(("live", _live(live)))
     if status.last_error is not None:
         rows.append(("last error", status.last_error))
@@ -125,10 +128,16 @@ def status_table(status: Status) -> Group:
 
 
 def _live(live: LiveStatus) -> str:
-    behind = f"{live.lag_records:,} changes wait, the oldest for {duration(live.lag_seconds or 0)}"
+    waiting, unlike = live.lag_records or 0, live.unlike or 0
+    behind = (
+        f"{counted(waiting, 'change')} {agreeing(waiting, 'waits')}, the oldest for {duration(live.lag_seconds or 0)}"
+    )
     level = "level" if not live.lag_records else behind
     follows = "no side follows the other" if live.state == "completed" else level
-    return f"{(live.state or '').replace('_', ' ')}, the {live.primary} is primary: {follows}"
+    alike = f"; {unlike:,} {agreeing(unlike, 'is')} not alike (refused/catch-up.jsonl in the home)" if unlike else ""
+    compared = f"; {live.compared:,} of {counted(live.parts, 'part')} {agreeing(live.compared, 'is')} compared"
+    comparing = compared if live.parts else ""
+    return f"{(live.state or '').replace('_', ' ')}, the {live.primary} is primary: {follows}{comparing}{alike}"
 
 
 def show_list(found: MigrationList, folder: Path) -> None:

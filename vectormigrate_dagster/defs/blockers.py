@@ -8,6 +8,7 @@ from datetime import timedelta
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.state import LiveState, PlanSummary, now
 from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.model.counting import agreeing, counted
 
 _VALIDATED = timedelta(hours=24)
 
@@ -27,8 +28,8 @@ def what_blocks(log: MigrationLog, plan: Plan | PlanSummary, *, primary: str, st
     if log.rollback(plan) is not None:
         yield "it was taken back, or is being taken back"
     done = sum(state.state == "done" for state in log.partitions(plan).values())
-    if done < len(plan.keys):
-        yield f"{len(plan.keys) - done} of {len(plan.keys)} partitions are not moved"
+    if left := len(plan.keys) - done:
+        yield f"{left:,} of {counted(len(plan.keys), 'partition')} {agreeing(left, 'is')} not moved"
     validation, target = log.validation(plan), log.target(plan)
     if validation is None or not validation.passed:
         yield "it was not validated" if validation is None else "its last validation failed"

@@ -21,6 +21,7 @@ from vectormigrate_dagster.defs.live import note_live
 from vectormigrate_dagster.defs.state import LiveState
 from vectormigrate_dagster.errors import NotFound
 from vectormigrate_dagster.live.journal import Backlog, State
+from vectormigrate_dagster.model.counting import agreeing, counted
 
 _RANGE = 100_000
 _TICK_SECONDS = 10
@@ -106,7 +107,7 @@ class _Tick:
         ranges = changes_of(self._migration)
         changes = [ranges.build_add_request(added)] if added else []
         forget = [ranges.build_delete_request(gone)] if gone else []
-        lag = f"{live.lag_records:,} changes behind, the oldest for {live.lag_seconds:,.0f} s"
+        lag = f"{counted(live.lag_records, 'change')} behind, the oldest for {live.lag_seconds:,.0f} s"
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else f"{lag}; {skip}",
@@ -120,12 +121,17 @@ class _Tick:
             return [], [], "nothing waits"
         runs = self._instance.get_runs_count(dg.RunsFilter(job_name=self._job.name, statuses=_UNFINISHED))
         if runs:
-            return [], [], f"{runs} runs in flight"
+            return [], [], f"{counted(runs, 'run')} in flight"
         if backlog.due == 0:
             return [], [], "what waits is being written, or too young to be read"
         failed, rest = self._failed()
         if rest > 0:
-            return [], [], f"the last {failed} runs failed or were ended; the next one begins in {rest:.0f} s"
+            last = "run" if failed == 1 else counted(failed, "run")
+            return (
+                [],
+                [],
+                f"the last {last} failed or {agreeing(failed, 'was')} ended; the next one begins in {rest:.0f} s",
+            )
         if backlog.last > self._end:
             first = max(backlog.first, self._end + 1)
             self._end = min(backlog.last, first + _RANGE - 1)

@@ -1,32 +1,25 @@
-"""Carry over what the application changes while its collection moves: the job `<id>_catch_up`, and what it does.
+"""Carry over what the application changes while its collection moves, for as long as somebody wants that."""
 
-Its partitions are ranges of the journal, which are names for people: a run deals with whatever is due, because any run
-may, under the leases of the journal.
-"""
+from __future__ import annotations
 
-# Dagster reads the annotations of ops when they are defined: they may not be put off.
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import dagster as dg
-from pydantic import Field
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
-from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.evidence import publish
-from vectormigrate_dagster.defs.jobs import changes_of, job_of, title
 from vectormigrate_dagster.defs.journal import KEPT_SECONDS, open_journal, principal
 from vectormigrate_dagster.defs.live import note_live, open_sides, settle_state
 from vectormigrate_dagster.defs.planning import require_not_rolled_back
-from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
+from vectormigrate_dagster.defs.refusals import LoadLists, list_unlike
 from vectormigrate_dagster.defs.state import LiveState, now
+from vectormigrate_dagster.defs.storage import storage
 from vectormigrate_dagster.defs.throttling import throttle_of
-from vectormigrate_dagster.defs.work import explained, require_planned
 from vectormigrate_dagster.errors import LeaseHeld, NotSo, PlanOutdated, Stopped
 from vectormigrate_dagster.live.catch_up import CatchUp, Step, Unmoved
 from vectormigrate_dagster.live.journal import Journal, State
@@ -36,14 +29,16 @@ from vectormigrate_dagster.transfer.resync import Outcome
 Until = Literal["due", "level", "stopped"]
 """When to end: nothing can be done at once; the other side is level; somebody ends it."""
 
-_RUN_SECONDS = 120.0
-"""How long a run goes on while changes keep coming: the next one costs seconds to start."""
+_LINGER_POLL_SECONDS = 1.0
+_FAIR_SECONDS = 120.0
+"""How long a run that may linger goes on at most while another one waits for a place, or for an embedded database."""
 
 PRUNE_SECONDS = 600.0
 RESTING = (State.PLANNED, State.COMPLETED)
 """States in which nothing is carried over."""
 
 _NOTE_SECONDS = 5.0
+_LIST_SECONDS = 60.0
 _IDLE_SECONDS = 0.2
 _SHOWN = 20
 
@@ -81,6 +76,7 @@ def catch_up_migration(
     *,
     until: Until,
     seconds: float | None = None,
+    linger: float = 0.0,
     tell: Callable[[Caught], None] = lambda caught: None,  # noqa: ARG005  # nobody listens
 ) -> Caught:
     """Carry changes over, in whichever direction the journal says; without any that are due, open no database.
@@ -92,11 +88,14 @@ def catch_up_migration(
         target: the other.
         until: when to end.
         seconds: when to end in any case; None is never.
+        linger: seconds to wait for more once there is nothing to do; not while any run is queued, which wants the
+            place. Where a database is embedded, which nobody else can open meanwhile, such a run does not wait, and
+            ends after two minutes at the latest.
         tell: is told every few seconds how far it is.
 
     Raises:
         PlanOutdated: there is no plan, nothing was moved by it yet, or it was replaced or is being taken back.
-        NotSo: the migration is completed.
+        NotSo: the migration is completed; if that happens later, a run that would end by itself just ends.
         DatabaseError: a database failed for longer than the retry policy allows; another run goes on.
         Stopped: it was asked to end.
     """
@@ -112,9 +111,23 @@ def catch_up_migration(
         if until == "stopped" or _is_more(journal, until):
             throttle = throttle_of(log, migration.transfer)
             with open_sides(log, plan, migration, journal, source, target, throttle) as sides:
-                work = CatchUp(journal, sides, holder=principal(), rests=RESTING)
-                loop = _Loop(log, plan, journal, work, caught, until=until, seconds=seconds, tell=tell)
-                loop.run(throttle.interrupt.sleep)
+                work = CatchUp(
+                    journal,
+                    sides,
+                    holder=principal(),
+                    rests=RESTING,
+                    generation=plan.generation,
+                    load_lists=LoadLists(log, plan),
+                )
+                if linger and migration.embedded:
+                    linger, seconds = 0.0, min(_FAIR_SECONDS, seconds or _FAIR_SECONDS)
+                loop = _Loop(log, plan, journal, work, caught, until=until, seconds=seconds, linger=linger, tell=tell)
+                try:
+                    loop.run(throttle.interrupt.sleep)
+                finally:
+                    list_unlike(log, plan, journal)
+        else:
+            list_unlike(log, plan, journal)  # others may have caught up, elsewhere
         caught.live = note_live(log, plan, journal)
     return caught
 
@@ -155,6 +168,7 @@ class _Loop:
         *,
         until: Until,
         seconds: float | None,
+        linger: float,
         tell: Callable[[Caught], None],
     ) -> None:
         self._log = log
@@ -163,24 +177,46 @@ class _Loop:
         self._work = work
         self._caught = caught
         self._until = until
+        self._linger = linger
         self._tell = tell
         self._began = now()
-        self._ends = None if seconds is None else time.monotonic() + seconds
-        self._looked = self._pruned = time.monotonic()
+        at = time.monotonic()
+        self._ends = None if seconds is None else at + seconds
+        self._looked = self._pruned = self._told = self._useful = self._started = at
+        self._epoch = 0
+        self._is_in_the_way = self._is_completed = False
 
     def run(self, sleep: Callable[[float], None]) -> None:
         """Make steps until it is to end."""
-        while self._until == "stopped" or _is_more(self._journal, self._until):
+        while self._until == "stopped" or self._is_more(sleep):
             step = self._step()
-            if self._ends is not None and time.monotonic() >= self._ends:
+            if self._is_over():
                 return
             self._look()
             if step is None or step.consumed == 0:
                 sleep(_IDLE_SECONDS)
             else:
+                self._useful = time.monotonic()
                 sleep(0)
 
+    def _is_more(self, sleep: Callable[[float], None]) -> bool:
+        """Whether there is anything to do; waits for it, without taking a lease, for as long as that is wanted."""
+        while not _is_more(self._journal, self._until):
+            if self._is_over() or self._is_in_the_way or time.monotonic() - self._useful >= self._linger:
+                return False
+            self._look()
+            sleep(_LINGER_POLL_SECONDS)
+        return True
+
+    def _is_over(self) -> bool:
+        at = time.monotonic()
+        is_late = self._ends is not None and at >= self._ends
+        return is_late or self._is_completed or (self._is_in_the_way and at - self._started >= _FAIR_SECONDS)
+
     def _step(self) -> Step | None:
+        if (epoch := self._journal.control().epoch) != self._epoch:  # it may be another plan's by now
+            self._require_wanted()
+            self._epoch = epoch
         try:
             step = self._work.step()
         except LeaseHeld:
@@ -194,6 +230,27 @@ class _Loop:
             return
         self._looked = time.monotonic()
         log, plan = self._log, self._plan
+        self._require_wanted()
+        if time.monotonic() - self._told >= _LIST_SECONDS:
+            self._told = time.monotonic()
+            list_unlike(log, plan, self._journal)
+        if time.monotonic() - self._pruned >= PRUNE_SECONDS:
+            self._pruned = time.monotonic()
+            self._journal.prune(age=KEPT_SECONDS)
+        if self._linger:
+            queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])  # of any migration: all share the places
+            with storage():
+                self._is_in_the_way = log.instance.get_runs_count(queued) > 0
+        self._caught.live = note_live(log, plan, self._journal, seldom=True)
+        self._tell(self._caught)
+
+    def _require_wanted(self) -> None:
+        """See whether what is done here is still to be done, and by this plan.
+
+        Raises:
+            PlanOutdated, NotSo, Stopped: see `catch_up_migration`.
+        """
+        log, plan = self._log, self._plan
         log.refresh()
         summary = log.require_summary()
         if summary.digest != plan.digest or log.rollback(summary) is not None:
@@ -201,90 +258,7 @@ class _Loop:
         asked = log.control().stop_requested_at
         if asked is not None and asked > self._began:
             raise Stopped("stopped on request; what was carried over is noted")
-        _require_under_way(self._journal, settle_state(log, plan, self._journal).state)
-        if time.monotonic() - self._pruned >= PRUNE_SECONDS:
-            self._pruned = time.monotonic()
-            self._journal.prune(age=KEPT_SECONDS)
-        self._caught.live = note_live(log, plan, self._journal, seldom=True)
-        self._tell(self._caught)
-
-
-class CatchUpConfig(dg.Config):
-    """How long to go on."""
-
-    seconds: float = Field(default=_RUN_SECONDS, gt=0, description="at most, while changes keep coming")
-
-
-@dg.op(description="Carry over what the journal says has changed and is settled; without any, write nothing.")
-def carry_over(
-    context: dg.OpExecutionContext,
-    config: CatchUpConfig,
-    *,
-    migration: dg.ResourceParam[Migration],
-    source: DatabaseResource,
-    target: DatabaseResource,
-    lease: WorkLease,
-) -> None:
-    """Carry changes over."""
-    with explained():
-        lease.take(context.instance, migration.id)
-        plan = MigrationLog(context.instance, migration.id).require_plan()
-        require_planned(source, plan.source)
-        require_planned(target, plan.target)
-        caught = catch_up_migration(
-            context.instance, migration, source.endpoint(), target.endpoint(), until="due", seconds=config.seconds
-        )
-        metadata = _metadata(caught)
-        context.add_output_metadata(metadata)
-        context.log.info(_sentence(caught))
-        if context.has_partition_key:
-            event = dg.AssetMaterialization(
-                asset_key=names.changes_asset(migration.id),
-                partition=context.partition_key,
-                description=_sentence(caught),
-                metadata=metadata,
-            )
-            publish(context, event)
-
-
-@dg.graph(description="Bring the other side up to date with what the application has changed.")
-def catch_up_graph() -> None:
-    """Catch up."""
-    carry_over()
-
-
-def catch_up_job(migration: Migration) -> dg.JobDefinition:
-    """The job that carries changes over; a partition is a range of the journal."""
-    return job_of(
-        catch_up_graph,
-        migration,
-        name=names.catch_up_job_name(migration.id),
-        phase="catch_up",
-        description=f"Carry over what the application has changed, {title(migration)}. Running it again does no harm.",
-        partitions_def=changes_of(migration),
-        # Before the partitions that wait in the queue: what is behind grows, what is to be moved does not.
-        tags={"dagster/priority": "1"},
-    )
-
-
-def _metadata(caught: Caught) -> dict[str, Any]:
-    live, began = caught.live, caught.began
-    unmoved = [f"{one.key.text}: {one.outcome.value}: {one.reason}" for one in caught.unmoved]
-    return {
-        "carried": caught.carried,
-        "lag_records": began.lag_records,
-        "lag_seconds": began.lag_seconds,
-        "lag_records_at_the_end": live.lag_records,
-        "lag_seconds_at_the_end": live.lag_seconds,
-        "open_writes": live.open,
-        "state": live.state,
-        "primary": live.primary,
-        **{outcome.value: number for outcome, number in caught.outcomes.items()},
-        **({"not_alike": dg.MetadataValue.md("\n".join(f"- {line}" for line in unmoved))} if unmoved else {}),
-    }
-
-
-def _sentence(caught: Caught) -> str:
-    live = caught.live
-    behind = f"{live.lag_records:,} changes behind" if live.lag_records else "level"
-    return f"{caught.carried:,} changes carried over; {behind}"
+        state = settle_state(log, plan, self._journal).state
+        self._is_completed = state is State.COMPLETED and self._until == "due"
+        if not self._is_completed:
+            _require_under_way(self._journal, state)

@@ -17,11 +17,13 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint, Sleep
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.blockers import what_blocks
+from vectormigrate_dagster.defs.coordinating import coordinating
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.exceptions import exceptions_of
 from vectormigrate_dagster.defs.jobs import job_of, title
 from vectormigrate_dagster.defs.journal import open_journal, principal
 from vectormigrate_dagster.defs.live import live_state, note_live, open_sides, settle_state
+from vectormigrate_dagster.defs.refusals import LoadLists, list_unlike
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import LiveState, now
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -33,13 +35,15 @@ from vectormigrate_dagster.live.journal import Control, Journal, State
 from vectormigrate_dagster.live.shadow import shadow_gate
 from vectormigrate_dagster.live.sides import Sides
 from vectormigrate_dagster.live.steps import Action, Gate, Limits, Step, is_done, refusal, steps_of
-from vectormigrate_dagster.live.verification import Verification, chunks_of
+from vectormigrate_dagster.live.verification import Progress, Verification, chunks_of
 from vectormigrate_dagster.mapping.plan import Plan
+from vectormigrate_dagster.model.counting import agreeing, counted
 from vectormigrate_dagster.validation import Exceptions
 
 ASKED = "asked for"
 """The reason where nobody has given one."""
 
+_LOG_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 """How often a coordinator that waits looks whether somebody has said stop."""
 
@@ -89,6 +93,7 @@ def move_primary(
     *,
     by: str,
     reason: str,
+    progress: Progress = lambda done, of, left: None,  # noqa: ARG005  # nobody looks
 ) -> Moved:
     """Do what an action says, from wherever an earlier run has left off.
 
@@ -100,6 +105,7 @@ def move_primary(
         action: what to do.
         by: who wants it.
         reason: why.
+        progress: is told how far comparing both sides is, which may take hours.
 
     Raises:
         PlanOutdated: there is no plan, nothing was moved by it yet, or it was replaced or is being taken back.
@@ -117,11 +123,13 @@ def move_primary(
                 why_not = tuple(what for gate in _gates(log, plan, migration, journal) for what in gate())
                 if why_not:  # known before a database is opened
                     return Moved(done=False, blocked_by=why_not, live=note_live(log, plan, journal))
-            with _coordinator(log, plan, migration, journal, source, target) as cutover:
+            sides = source, target
+            with coordinating(log), _coordinator(log, plan, migration, journal, *sides, progress) as cutover:
                 verb = {"cutover": cutover.run, "reverse": cutover.reverse, "complete": cutover.complete}[action]
                 ended = verb(by=by, reason=reason)
         else:
             ended = Ended(control=control, done=why is None, blocked_by=() if why is None else (why,))
+        list_unlike(log, plan, journal)
         return Moved(done=ended.done, blocked_by=ended.blocked_by, live=note_live(log, plan, journal))
 
 
@@ -133,7 +141,13 @@ def limits_of(migration: Migration) -> Limits:
 
 @contextmanager
 def _coordinator(  # noqa: PLR0917  # what a coordinator is made of
-    log: MigrationLog, plan: Plan, migration: Migration, journal: Journal, source: Endpoint, target: Endpoint
+    log: MigrationLog,
+    plan: Plan,
+    migration: Migration,
+    journal: Journal,
+    source: Endpoint,
+    target: Endpoint,
+    progress: Progress,
 ) -> Iterator[Cutover]:
     throttle = throttle_of(log, migration.transfer)
     sleep = _until_stopped(log, throttle.interrupt.sleep)
@@ -142,13 +156,22 @@ def _coordinator(  # noqa: PLR0917  # what a coordinator is made of
         del control  # the row is read again, which may have gone on
         note_live(log, plan, journal, always=True)
 
+    def tell(done: int, of: int, left: float | None) -> None:
+        note_live(log, plan, journal, seldom=True)  # what is told is in the journal
+        progress(done, of, left)
+
     with open_sides(log, plan, migration, journal, source, target, throttle) as sides:
         verification = Verification(
-            journal, sides, _splits(plan), exceptions=lambda: _exceptions(log, plan, sides), sleep=sleep
+            journal,
+            sides,
+            _splits(plan),
+            exceptions=lambda: _exceptions(log, plan, journal, sides),
+            sleep=sleep,
+            progress=tell,
         )
         yield Cutover(
             journal,
-            CatchUp(journal, sides, holder="cutover"),
+            CatchUp(journal, sides, holder="cutover", generation=plan.generation, load_lists=LoadLists(log, plan)),
             verification,
             _gates(log, plan, migration, journal),
             limits=limits_of(migration),
@@ -196,10 +219,11 @@ def _chunks(plan: Plan) -> tuple[str, ...]:
     return chunks_of(planned.key for planned in plan.splits)
 
 
-def _exceptions(log: MigrationLog, plan: Plan, sides: Sides) -> Exceptions:
+def _exceptions(log: MigrationLog, plan: Plan, journal: Journal, sides: Sides) -> Exceptions:
     """What is known to differ; catching up has made more records ours than the load."""
     log.refresh()
-    return replace(exceptions_of(log, plan), ours=None if sides.ownership is None else sides.ownership.wrote)
+    known = exceptions_of(log, plan, journal=journal)
+    return replace(known, ours=None if sides.ownership is None else sides.ownership.wrote)
 
 
 class CutoverConfig(dg.Config):
@@ -238,6 +262,7 @@ def switch_primary(
                 action,
                 by=context.run.tags.get(names.PRINCIPAL_TAG, principal()),
                 reason=config.reason,
+                progress=_logged(context),
             )
         context.add_output_metadata(_metadata(action, moved))
         if moved.blocked_by and not config.dry_run:
@@ -273,6 +298,22 @@ def _action(text: str) -> Action:
         if text == action:
             return action
     raise NotSo(f"'{text}' is no action of this job; give one of {', '.join(known)}")
+
+
+def _logged(context: dg.OpExecutionContext) -> Progress:
+    """Tells the run's log how far comparing is, at most every half minute, and when it has ended."""
+    told = 0.0
+
+    def tell(done: int, of: int, left: float | None) -> None:
+        nonlocal told
+        at = time.monotonic()
+        if told and at - told < _LOG_SECONDS and done < of:
+            return
+        told = at
+        rest = "" if left is None or done == of else f", about {left:,.0f} s left"
+        context.log.info(f"{done:,} of {counted(of, 'part')} {agreeing(done, 'is')} compared{rest}")
+
+    return tell
 
 
 def _metadata(action: Action, moved: Moved) -> dict[str, Any]:

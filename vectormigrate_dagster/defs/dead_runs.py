@@ -15,19 +15,26 @@ from vectormigrate_dagster.defs.storage import storage
 _STARTING = timedelta(seconds=120)
 """A run takes its lease in its first op; until then its process imports what it needs."""
 
+_LAUNCHING = timedelta(seconds=300)
+"""A run whose process has not begun by then never will; our `dagster.yaml` lets Dagster say so after 180 s."""
+
 
 def report_dead_runs(instance: dg.DagsterInstance, migration_id: str) -> list[str]:
-    """Mark runs of a migration as failed that are started and hold no lease; return their ids."""
-    started = dg.RunsFilter(
-        tags={names.MIGRATION_TAG: migration_id},
-        statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
-    )
+    """Mark runs of a migration as failed that hold no lease though they have begun, or never came to that.
+
+    Returns:
+        Their ids.
+    """
+    status = dg.DagsterRunStatus
+    patience = {status.STARTED: _STARTING, status.CANCELING: _STARTING, status.STARTING: _LAUNCHING}
+    begun = dg.RunsFilter(tags={names.MIGRATION_TAG: migration_id}, statuses=list(patience))
     with storage():
-        records = instance.get_run_records(started)
+        records = instance.get_run_records(begun)
     dead = [
         record.dagster_run.run_id
         for record in records
-        if now() - record.create_timestamp > _STARTING
+        # Since its status has changed: a run may have waited in the queue for hours.
+        if now() - record.update_timestamp > patience[record.dagster_run.status]
         and not Lease(instance, migration_id, run_lease(record.dagster_run.run_id)).is_held()
     ]
     for run_id in dead:

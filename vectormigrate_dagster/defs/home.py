@@ -13,6 +13,9 @@ from filelock import FileLock
 from vectormigrate_dagster.defs.storage import storage
 from vectormigrate_dagster.errors import ConfigurationError, StorageFailed
 
+CATCH_UP_LIST = "catch-up.jsonl"
+"""Where, beside the lists of partitions, the records are listed that catching up could not make alike."""
+
 _CONFIG = "dagster.yaml"
 _READY = ".vectormigrate.ready"
 

@@ -94,3 +94,30 @@ def held(lease: Lease, timeout: float = _PROBE_SECONDS) -> Iterator[None]:
         yield
     finally:
         lease.release()
+
+
+@contextmanager
+def numbered(instance: dg.DagsterInstance, migration_id: str, what: str, count: int) -> Iterator[int]:
+    """Hold one of several like leases for the length of a block; its number is nobody else's meanwhile.
+
+    Args:
+        instance: Dagster's storage.
+        migration_id: the migration.
+        what: the leases are called that, a hyphen and a number.
+        count: how many there are.
+
+    Raises:
+        LeaseHeld: all are taken.
+    """
+    for number in range(count):
+        lease = Lease(instance, migration_id, f"{what}-{number}")
+        try:
+            lease.acquire(0 if number + 1 < count else _PROBE_SECONDS)
+        except LeaseHeld:
+            continue
+        try:
+            yield number
+        finally:
+            lease.release()
+        return
+    raise LeaseHeld(f"{count} processes work on '{what}' of migration '{migration_id}' already; wait for one of them")

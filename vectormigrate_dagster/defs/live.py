@@ -11,15 +11,19 @@ from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs.blockers import what_blocks
+from vectormigrate_dagster.defs.coordinating import rest_if_left, somebody_coordinates
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.journal import KEPT_SECONDS, open_journal, principal
-from vectormigrate_dagster.defs.lease import Lease
+from vectormigrate_dagster.defs.lease import numbered
 from vectormigrate_dagster.defs.planning import require_current, require_not_rolled_back
 from vectormigrate_dagster.defs.state import LIVE, LiveState, PlanSummary, now
 from vectormigrate_dagster.defs.target import changes_key, ownership_of_changes, sent_of, sent_ranges
-from vectormigrate_dagster.errors import LeaseHeld, NotFound, NotSo, PlanOutdated
+from vectormigrate_dagster.errors import NotFound, NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Control, Journal, Key, State
+from vectormigrate_dagster.live.journal.chunks import MAX_AGE_SECONDS
+from vectormigrate_dagster.live.journal.generations import Generations
 from vectormigrate_dagster.live.sides import Sides
+from vectormigrate_dagster.live.verification import chunks_of
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import Capabilities, id_text
 from vectormigrate_dagster.model.compare import Tolerance
@@ -28,6 +32,8 @@ from vectormigrate_dagster.validation.listing import Original
 from vectormigrate_dagster.validation.tolerance import tolerance_between, tolerance_of
 
 _SLOTS = 16
+"""Processes that may catch up at the same time: each writes logs of its own, and more would not be faster."""
+
 _FRESH = timedelta(seconds=15)
 """A state that says nothing new is written again after this long, so that its age says whether anybody still looks."""
 
@@ -37,11 +43,12 @@ _CLOCKS_SECONDS = 60.0
 def settle_state(log: MigrationLog, plan: Plan, journal: Journal) -> Control:
     """Bring the journal's state up to what the partitions say: being moved, or moved and catching up.
 
-    Several may do so at the same time. What is being taken back stays planned; `log` is refreshed.
+    What a coordinator that was killed has left there is put right too. Several may do so at the same time. What is
+    being taken back stays planned; `log` is refreshed.
     """
     while True:
         # Before the log is read: a rollback notes itself there, and then ends the epoch that this counts on.
-        control = journal.control()
+        control = rest_if_left(log, journal)
         log.refresh()
         states = log.partitions(plan)
         before, to, reason = {State.PLANNED}, State.BACKFILLING, f"generation {plan.generation} is being moved"
@@ -77,7 +84,7 @@ def open_sides(  # noqa: PLR0917  # what both sides are made of
         raise PlanOutdated(f"nothing was moved by generation {plan.generation} of '{log.migration_id}'; move it first")
     sleep = throttle.interrupt.sleep
     with ExitStack() as stack:
-        slot = stack.enter_context(_slot(log))
+        slot = stack.enter_context(numbered(log.instance, log.migration_id, "changes", _SLOTS))
         src = stack.enter_context(databases.open_source(source, sleep=sleep))
         dst = stack.enter_context(databases.open_target(target, sleep=sleep))
         throttle.source.call(src.probe)
@@ -116,27 +123,6 @@ def tolerance_now(
     written_back = journal is not None and journal.control().written_back
     minimum = migration.validation.min_cosine
     return tolerance_between(plan.mapping, source, target, minimum, written_back=written_back)
-
-
-@contextmanager
-def _slot(log: MigrationLog) -> Iterator[int]:
-    """A number that no other process of this home has while it catches up: each writes logs of its own.
-
-    Raises:
-        LeaseHeld: all are taken.
-    """
-    for slot in range(_SLOTS):
-        lease = Lease(log.instance, log.migration_id, f"changes-{slot}")
-        try:
-            lease.acquire(0 if slot + 1 < _SLOTS else 1)
-        except LeaseHeld:
-            continue
-        try:
-            yield slot
-        finally:
-            lease.release()
-        return
-    raise LeaseHeld(f"{_SLOTS} processes catch up with '{log.migration_id}' already; more would not be faster")
 
 
 class JournalMotion:
@@ -196,6 +182,8 @@ def note_live(
 ) -> LiveState:
     """Look at the journal and keep what it tells in the state; an unchanged one at most four times a minute.
 
+    What a coordinator that was killed has left in the journal is put right before.
+
     Args:
         log: the state; its validation and partitions should be fresh.
         plan: the plan.
@@ -203,6 +191,7 @@ def note_live(
         always: write it in any case.
         seldom: that the lag is another number is no change; for who looks every few seconds, for weeks.
     """
+    rest_if_left(log, journal)
     state = live_state(log, plan, journal)
     before = log.live(plan)
     if (
@@ -218,6 +207,9 @@ def note_live(
 def live_state(log: MigrationLog, plan: Plan | PlanSummary, journal: Journal) -> LiveState:
     """How far it is, as the journal tells; writes nothing."""
     control, lag = journal.control(), journal.lag()
+    parts = chunks_of(plan.keys)
+    compared = Generations(journal).compared(parts, max_age=MAX_AGE_SECONDS) if somebody_coordinates(log) else None
+    compares = compared is not None and compared < len(parts)
     return LiveState(
         plan=plan.digest,
         state=control.state.value,
@@ -226,6 +218,9 @@ def live_state(log: MigrationLog, plan: Plan | PlanSummary, journal: Journal) ->
         lag_records=lag.records,
         lag_seconds=round(lag.seconds, 3),
         open=lag.open,
+        compared=compared or 0 if compares else 0,
+        parts=len(parts) if compares else 0,
+        unlike=journal.verdicts(plan.generation).unlike(),
         blocked_by=tuple(what_blocks(log, plan, primary=control.primary, state=control.state)),
         changed_by=control.changed_by,
         reason=control.reason,
@@ -234,5 +229,5 @@ def live_state(log: MigrationLog, plan: Plan | PlanSummary, journal: Journal) ->
 
 def _tells(state: LiveState, *, seldom: bool) -> LiveState:
     """A state without what changes by itself, or with every write; who shows what blocks looks that up again."""
-    numbers = {"lag_records": min(1, state.lag_records), "open": 0} if seldom else {}
+    numbers = {"lag_records": min(1, state.lag_records), "open": 0, "compared": 0} if seldom else {}
     return state.model_copy(update={"at": None, "lag_seconds": 0.0, "blocked_by": (), **numbers})

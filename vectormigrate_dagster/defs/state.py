@@ -157,6 +157,8 @@ class LiveState(_Document):
         lag_records: changes that are not carried over to the other side.
         lag_seconds: age of the oldest of them; 0 if there is none.
         open: those of them whose write is not known to be over.
+        unlike: records that catching up could not make alike on both sides.
+        compared, parts: while somebody compares both sides: how many parts are compared, of how many; 0 otherwise.
         blocked_by: what keeps the sides from being switched; empty if nothing does.
         changed_by, reason: who changed the state last, and why.
     """
@@ -168,6 +170,9 @@ class LiveState(_Document):
     lag_records: int = 0
     lag_seconds: float = 0.0
     open: int = 0
+    compared: int = 0
+    parts: int = 0
+    unlike: int = 0
     blocked_by: tuple[str, ...] = ()
     changed_by: str = ""
     reason: str = ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.errors import LeaseHeld, NotSo
 from vectormigrate_dagster.live.catch_up import CatchUp
+from vectormigrate_dagster.live.differences import Looked
 from vectormigrate_dagster.live.journal import Control, Journal, Side, State
 from vectormigrate_dagster.live.journal.generations import Doubtful
 from vectormigrate_dagster.live.steps import (
@@ -28,7 +29,8 @@ from vectormigrate_dagster.live.steps import (
     too_short,
     until,
 )
-from vectormigrate_dagster.live.verification import Looked, Verification
+from vectormigrate_dagster.live.verification import Verification
+from vectormigrate_dagster.model.counting import agreeing, counted
 
 Changed = Callable[[Control], None]
 """Is told of every change of the control row that was made here."""
@@ -198,6 +200,7 @@ class _Passage:
         self._limits = cutover.limits
         self._by = by
         self._reason = reason
+        self._what = "cutover" if control.primary == "source" else "reverse"
 
     def go(self) -> tuple[str, ...]:
         """Make every step; return what is in the way of the next one, or nothing after the switch.
@@ -205,16 +208,20 @@ class _Passage:
         Raises:
             NotSo: somebody else has changed the row.
         """
-        if self.control.state is not State.FROZEN:  # otherwise somebody was killed there, or is still at it
-            for step in (self._pass_gates, self._catch_up, self._verify, self.settle, self._freeze):
-                if blockers := step():
-                    return blockers
         try:
+            if self.control.state is not State.FROZEN:  # otherwise somebody was killed there, or is still at it
+                for step in (self._pass_gates, self._catch_up, self._verify, self.settle, self._freeze):
+                    if blockers := step():
+                        self._rest(f"a {self._what} was blocked: {blockers[0]}")
+                        return blockers
             return self._switch()
         except NotSo as error:
-            return (f"{error}; writes go on",) if self._release(str(error)) else self._ended()
+            frozen, rests = self.control.state is State.FROZEN, self._rest(str(error))
+            if not frozen:
+                raise
+            return (f"{error}; writes go on",) if rests else self._ended()
         except BaseException as error:
-            self._release(f"its coordinator has failed ({type(error).__name__})")
+            self._rest(f"the coordinator of a {self._what} has ended ({type(error).__name__})")
             raise
 
     def settle(self) -> tuple[str, ...]:
@@ -230,10 +237,7 @@ class _Passage:
 
     def _pass_gates(self) -> tuple[str, ...]:
         """See that everything else is as it must be."""
-        blockers = tuple(self._cutover.in_the_way(self.control))
-        if blockers and self.control.state is State.READY:
-            self._enter(State.CATCHING_UP)
-        return blockers
+        return tuple(self._cutover.in_the_way(self.control))
 
     def _catch_up(self) -> tuple[str, ...]:
         """Carry over what waits, until little is left."""
@@ -243,9 +247,9 @@ class _Passage:
         while (lag := self._journal.lag().records) > self._limits.lag_records:
             if time.monotonic() >= end:
                 return (
-                    f"{lag:,} changes are still not carried over after {self._limits.patience_seconds:g} s; writes "
-                    "come faster than they are carried over, or a re-sync holds its lease: slow them down, raise the "
-                    "rate limit if there is one, or try again later",
+                    f"{counted(lag, 'change')} {agreeing(lag, 'is')} still not carried over after "
+                    f"{self._limits.patience_seconds:g} s; writes come faster than they are carried over, or a re-sync "
+                    "holds its lease: slow them down, raise the rate limit if there is one, or try again later",
                 )
             self._step(wait=_POLL_SECONDS)
         return self._wait()
@@ -281,7 +285,7 @@ class _Passage:
         """Carry over the rest, look at what is doubtful, switch; or let writes go on and say what was in the way."""
         looked = self._verification.recheck(self.control, self._until_quiet())
         if looked.different:
-            self._release(str(looked))
+            self._rest(str(looked))
             return (f"{looked}; writes go on, and these ids are carried over again: try again",)
         self.control = self._journal.switch(since=self.control, by=self._by, reason=self._reason)
         self._cutover.changed(self.control)
@@ -306,10 +310,12 @@ class _Passage:
         waiting = self._verification.left_of(self._verification.now() - SLOW_SECONDS)
         return (f"writes go on, because {control.changed_by} ended the freeze: {control.reason}", *until(waiting))
 
-    def _release(self, why: str) -> bool:
-        """Let writes go on; False if the freeze has ended before, by itself or in a switch."""
+    def _rest(self, why: str) -> bool:
+        """Let the row say what is so once nobody goes on, and writes go on; False if it is another one by now."""
+        if not self.control.is_coordinated:
+            return True
         try:
-            self.control = self._journal.enter(State.CATCHING_UP, since=self.control, by=self._by, reason=why)
+            self.control = self._journal.enter(self.control.at_rest, since=self.control, by=self._by, reason=why)
         except NotSo:
             return False
         self._cutover.changed(self.control)

@@ -9,6 +9,7 @@ from typing import Literal
 from vectormigrate_dagster.live.journal import Control, Journal, State
 from vectormigrate_dagster.live.journal.chunks import MAX_AGE_SECONDS
 from vectormigrate_dagster.live.journal.generations import Generations, Standing
+from vectormigrate_dagster.model.counting import agreeing, counted
 
 Action = Literal["cutover", "reverse", "complete"]
 
@@ -103,10 +104,8 @@ def steps_of(
     generations = Generations(journal)
     standing = generations.standing(chunks, max_age=limits.max_age_seconds)
     waits = generations.left_of(generations.now() - SLOW_SECONDS)
-    compare = Step(
-        does=f"compare both sides exactly: {standing.chunks - standing.compared} of {standing.chunks} parts",
-        done=standing.compared == standing.chunks,
-    )
+    left = standing.chunks - standing.compared
+    compare = Step(does=f"compare both sides exactly: {left:,} of {counted(standing.chunks, 'part')}", done=not left)
     named = "".join(f"; {what}, {seconds:.0f} s at most" for what, seconds in waits)
     settle = Step(
         does=f"wait until all is over that would make a freeze long{named}",
@@ -144,19 +143,21 @@ def until(waiting: Iterable[tuple[str, float]]) -> Iterable[str]:
 
 def _carry_over(journal: Journal, limits: Limits) -> Step:
     waiting, few = journal.lag().records, limits.lag_records
+    changes = counted(waiting, "change")
     return Step(
-        does=f"carry over what waits, {waiting:,} changes, until no more than {few:,} are left", done=waiting <= few
+        does=f"carry over what waits, {changes}, until no more than {few:,} {agreeing(few, 'is')} left",
+        done=waiting <= few,
     )
 
 
 def _switch(control: Control, standing: Standing, limits: Limits) -> list[Step]:
-    frozen, wanted = control.state is State.FROZEN, control.secondary
+    frozen, wanted, doubtful = control.state is State.FROZEN, control.secondary, counted(standing.doubtful, "id")
     return [
         Step(
             does=f"freeze writes for {limits.freeze_seconds:g} s at most",
             done=frozen,
             blocked_by=tuple(too_short(control, limits)),
         ),
-        Step(does=f"carry over the rest, and look again at what was written since: {standing.doubtful:,} ids now"),
+        Step(does=f"carry over the rest, and look again at what was written since: {doubtful} now"),
         Step(does=f"make the {wanted} the primary; from then on the {control.primary} is kept equal to it"),
     ]

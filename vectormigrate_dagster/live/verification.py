@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.errors import NotSo, ValidationFailed
-from vectormigrate_dagster.live.journal import Control, Journal, Key
+from vectormigrate_dagster.live.differences import Different, Findings, Looked
+from vectormigrate_dagster.live.journal import Control, Journal, Key, Side
 from vectormigrate_dagster.live.journal.chunks import MAX_AGE_SECONDS
 from vectormigrate_dagster.live.journal.generations import Doubtful, Generations
+from vectormigrate_dagster.live.keys import Group
 from vectormigrate_dagster.live.sides import Sides
 from vectormigrate_dagster.mapping.ids import RefusedId
-from vectormigrate_dagster.model import IdKind, Split
+from vectormigrate_dagster.model import Id, IdKind, Split
 from vectormigrate_dagster.model.digests import DigestSet
 from vectormigrate_dagster.validation import Context, Exceptions
 from vectormigrate_dagster.validation.beyond import look_beyond
 from vectormigrate_dagster.validation.context import NO_EXCEPTIONS
-from vectormigrate_dagster.validation.mismatches import Mismatch
 from vectormigrate_dagster.validation.whole import compare_split
+
+Progress = Callable[[int, int, float | None], None]
+"""Is told how many parts are compared, of how many, and in how many seconds the rest will be; None is not known."""
 
 BEYOND = "beyond"
 """The chunk of everything that no split of the plan shows: scopes that are newer, and what else is in the target."""
@@ -35,30 +40,11 @@ _FEW = 500
 
 _PASSES = 5
 _SPLIT_RECORDS = 1_000_000
-_SHOWN = 5
 
 
 def chunks_of(partitions: Iterable[str]) -> tuple[str, ...]:
     """What is compared, one after the other, of a plan with these partitions."""
     return (*partitions, BEYOND)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Looked:
-    """What came of looking at everything, or again at what was doubtful.
-
-    Args:
-        different: keys that differ although nothing is known to be under way for them; they are touched.
-        doubtful: keys that the next look has to be at.
-    """
-
-    different: tuple[Key, ...] = ()
-    doubtful: int = 0
-
-    def __str__(self) -> str:
-        shown = ", ".join(f"'{key.text}'" for key in self.different[:_SHOWN])
-        more = ", ..." if len(self.different) > _SHOWN else ""
-        return f"{len(self.different):,} ids differ that nobody was about to carry over: {shown}{more}"
 
 
 class Verification:
@@ -71,6 +57,7 @@ class Verification:
         exceptions: reads, anew each time, what a correct migration leaves different.
         max_age: seconds for which a chunk counts as compared.
         sleep: waits for reads to become settled.
+        progress: is told how far comparing everything is, before each part and after the last.
     """
 
     def __init__(
@@ -82,6 +69,7 @@ class Verification:
         exceptions: Callable[[], Exceptions] = lambda: NO_EXCEPTIONS,
         max_age: float = MAX_AGE_SECONDS,
         sleep: Sleep = time.sleep,
+        progress: Progress = lambda done, of, left: None,  # noqa: ARG005  # nobody looks
     ) -> None:
         self._journal = journal
         self._sides = sides
@@ -89,6 +77,7 @@ class Verification:
         self._exceptions = exceptions
         self._max_age = max_age
         self._sleep = sleep
+        self._progress = progress
         self._generations = Generations(journal, sides.keys.canonical)
 
     @property
@@ -104,26 +93,33 @@ class Verification:
             ValidationFailed: the target holds records that no re-sync can mend.
             DatabaseError: a side could not be read.
         """
-        different: dict[Key, None] = {}
+        different = Different()
         while missing := self._generations.missing(self.chunks, max_age=self._max_age):
-            for name in missing:
+            began, of = time.monotonic(), len(self.chunks)
+            for number, name in enumerate(missing):
+                left = (time.monotonic() - began) / number * (len(missing) - number) if number else None
+                self._progress(of - len(missing) + number, of, left)
                 self._sleep(0)  # what ends a wait ends this too
-                different.update(dict.fromkeys(self._compare(name)))
+                different.add(self._compare(name))
+            self._progress(of, of, 0.0)
         doubtful = self._generations.doubtful(self.chunks)
+        count = self._generations.count(doubtful)
         for _ in range(_PASSES):
-            before = len(doubtful.keys)
+            before = count
             if before <= _FEW:
                 break
-            different.update(dict.fromkeys(self._look_again(doubtful)))
+            self._look_again(doubtful, different)
             doubtful = self._generations.doubtful(self.chunks)
-            if len(doubtful.keys) > before / 2:
+            count = self._generations.count(doubtful)
+            if count > before / 2:
                 break
-        return Looked(different=tuple(different), doubtful=len(doubtful.keys))
+        return different.looked(doubtful=count)
 
     def settle(self) -> Looked:
         """Look once more at everything that is doubtful, and say what differs without anything being under way."""
-        different = self._look_again(self._generations.doubtful(self.chunks))
-        return Looked(different=tuple(different), doubtful=len(self._generations.doubtful(self.chunks).keys))
+        different = Different()
+        self._look_again(self._generations.doubtful(self.chunks), different)
+        return different.looked(doubtful=self._generations.count(self._generations.doubtful(self.chunks)))
 
     def quiet(self, since: Control) -> Doubtful | None:
         """What is to be looked at while writes are frozen, once nothing is under way; None while something is.
@@ -143,12 +139,16 @@ class Verification:
             DatabaseError: a side could not be read.
         """
         self._sleep(self._stale)  # nothing is written any more, but a read may not show yet what was
-        wrong = self._still_wrong(doubtful.keys)
-        if wrong:
-            self._journal.note(wrong, kind="touch")
-        else:
+        different = Different()
+        with self._generations.keys(doubtful) as keys:
+            for block in keys.blocks():
+                self._sleep(0)  # what ends a wait ends this too
+                if wrong := self._still_wrong(block):
+                    self._journal.note(wrong, kind="touch")
+                    different.add(wrong)
+        if not different.count:
             self._generations.verified(since, doubtful)
-        return Looked(different=tuple(wrong), doubtful=len(doubtful.keys))
+        return different.looked(doubtful=len(keys))
 
     def now(self) -> float:
         """The journal's time."""
@@ -160,8 +160,8 @@ class Verification:
 
     def _compare(self, name: str) -> list[Key]:
         """Compare a chunk; return the keys that were touched."""
-        chunk = self._generations.begin(name)
-        found = _Found(self._sides.keys.canonical)
+        chunk = self._generations.begin(name, max_age=self._max_age)
+        found = Findings(self._sides.keys.canonical)
         context = self._context()
         for split in self._unplanned(context) if name == BEYOND else [self._splits[name]]:
             compare_split(context, split, sink=found)
@@ -205,15 +205,25 @@ class Verification:
     def _count(self, scope: str) -> int:
         return self._sides.throttle.source.call(partial(self._sides.source.count, scope))
 
-    def _look_again(self, doubtful: Doubtful) -> list[Key]:
-        """Compare what is doubtful; return the keys that were touched.
+    def _look_again(self, doubtful: Doubtful, different: Different) -> None:
+        """Compare what is doubtful, block by block, and touch what differs.
+
+        Args:
+            doubtful: what to look at.
+            different: is told of the keys that were touched.
 
         Raises:
             NotSo: pages were written meanwhile, or the sides were switched.
         """
-        while (touched := self._generations.advance(doubtful, self._still_wrong(doubtful.keys))) is None:
+        while True:
+            with self._generations.keys(doubtful) as keys:
+                for block in keys.blocks():
+                    self._sleep(0)
+                    if wrong := self._still_wrong(block):
+                        different.add(self._generations.ask_again(doubtful, wrong))
+            if self._generations.advance(doubtful):
+                return
             doubtful = self._generations.doubtful(self.chunks)  # somebody else has compared a chunk meanwhile
-        return touched
 
     def _still_wrong(self, keys: Sequence[Key], *, looked: int = 0) -> list[Key]:
         """Those of some keys that differ, and differ again once reads are settled (rule 22)."""
@@ -229,15 +239,41 @@ class Verification:
         """Those of some keys whose records are not what those of the primary promise, in their order."""
         sides, primary = self._sides, self._journal.control().primary
         keys = list(dict.fromkeys(map(sides.keys.canonical, keys)))
-        resync, known = sides.resync(primary, check=_write_nothing), self._exceptions().refused_ids
+        resync = sides.resync(primary, check=_write_nothing)
         wrong: set[Key] = set()
         with sides.source.as_of_now(), sides.target.as_of_now():
             grouped = sides.grouped(keys, primary)
             self._moved({scope for key in grouped.nowhere if (scope := sides.keys.scope_of(key)) is not None})
-            for group in grouped.groups:
-                differ = resync.differing(group.keys)
-                wrong.update(key for key, differs in zip(group.of, differ, strict=True) if differs)
-        return [key for key in keys if key in wrong and (sides.keys.scope_of(key), key.text) not in known]
+            differ = [group.take(np.flatnonzero(resync.differing(group.keys)).tolist()) for group in grouped.groups]
+            # Read only if anything differs: the lists may be long, and writes may be frozen.
+            known = self._refused() if any(group.of for group in differ) else set()
+            for group in differ:
+                wrong.update(self._not_excused(group, known, primary))
+        return [key for key in keys if key in wrong]
+
+    def _not_excused(self, differ: Group, known: set[tuple[str | None, str]], primary: Side) -> list[Key]:
+        """Those of some keys that differ for another reason than that the target refused them, and so lacks them."""
+        refused = [row for row, key in enumerate(differ.of) if (key.scope, key.text) in known]
+        there = self._there(differ.take(refused), primary) if refused else set()
+        ids = (differ.keys.target_ids if primary == "source" else differ.keys.ids).to_pylist()
+        excused = {row for row in refused if ids[row] not in there}
+        return [key for row, key in enumerate(differ.of) if row not in excused]
+
+    def _there(self, group: Group, primary: Side) -> set[Id]:
+        """The ids of a group under which the target holds records of this migration."""
+        keys, sides = group.keys, self._sides
+        scope, ids = (keys.target_scope, keys.target_ids) if primary == "source" else (keys.scope, keys.ids)
+        found = sides.throttle.target.call(partial(sides.target.fetch, ids, scope)).batch.ids
+        if sides.ownership is not None:  # somebody else's record may stand in place of one that was refused
+            if sides.on_conflict == "overwrite":
+                return set()  # the log has noted the id before the target refused it, so it does not tell
+            found = found.take(np.flatnonzero(sides.ownership.wrote(found, scope)))
+        return set(found.to_pylist())
+
+    def _refused(self) -> set[tuple[str | None, str]]:
+        """Scope and id of records that the target refused, in the canonical form of keys."""
+        known = self._exceptions().refused_ids
+        return {(self._sides.keys.scope_of(Key(scope, IdKind.TEXT, text)), text) for scope, text in known}
 
     @property
     def _stale(self) -> float:
@@ -264,38 +300,3 @@ def _write_nothing() -> None:
         NotSo: always.
     """
     raise NotSo("a verification writes nothing")
-
-
-class _Found:
-    """Takes findings as keys of the journal; those of records that name no origin are kept apart."""
-
-    def __init__(self, canonical: Callable[[Key], Key]) -> None:
-        self._canonical = canonical
-        self._keys: dict[Key, None] = {}
-        self._strange: list[str] = []
-
-    def __call__(self, found: Iterable[Mismatch]) -> None:
-        """Take findings."""
-        for one in found:
-            if one.source_id is None or one.source_id_kind is None:
-                self._strange.append(one.id)
-                continue
-            self._keys[self._canonical(Key(one.source_scope, IdKind(one.source_id_kind), one.source_id))] = None
-
-    @property
-    def keys(self) -> list[Key]:
-        """The keys that differ."""
-        return list(self._keys)
-
-    def require_mendable(self) -> None:
-        """Refuse to go on over records that are no copies of anything.
-
-        Raises:
-            ValidationFailed: there are some.
-        """
-        if self._strange:
-            shown = ", ".join(f"'{text}'" for text in self._strange[:_SHOWN])
-            raise ValidationFailed(
-                f"the target holds {len(self._strange):,} records that nobody promised and that do not say which "
-                f"record of the source they are copies of, such as {shown}; delete them, or write them to the source"
-            )

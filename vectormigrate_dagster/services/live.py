@@ -67,6 +67,7 @@ def catch_up(
             UnsettledRecord(id=one.key.text, scope=one.key.scope, outcome=one.outcome.value, reason=one.reason)
             for one in caught.unmoved
         ),
+        unlike_file=str(context.unlike(migration.id)) if caught.live.unlike else None,
         seconds=round(time.monotonic() - began, 3),
         live=live_status(caught.live),
     )

@@ -83,7 +83,7 @@ def test_poll_says_what_it_cannot_see(asked: list[Any]) -> None:
     done = call("poll", "films", "--field", "updated_at", "--since", "5", "--overlap", "2")
     assert done.exit_code == 0
     assert "2 of 9 records are to be looked at again" in done.stdout
-    assert "1 records have no such field, and are not watched" in done.stdout
+    assert "1 record has no such field, and is not watched" in done.stdout
     assert "no deletions" in done.stderr
     assert asked == [("films", {"field": "updated_at", "since": "5", "overlap": 2.0, "sweep": False})]
     assert json.loads(call("poll", "films", "--sweep", "--json").stdout)["way"] == "sweep"

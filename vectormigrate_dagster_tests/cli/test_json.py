@@ -61,8 +61,10 @@ def test_the_status_document_has_the_shape_that_others_rely_on(services: Service
     assert document["ended_at"] is None
     assert document["live"] == {
         **dict.fromkeys(
-            ("state", "primary", "epoch", "lag_records", "lag_seconds", "open", "changed_by", "reason", "at")
+            ("state", "primary", "epoch", "lag_records", "lag_seconds", "open", "unlike", "changed_by", "reason", "at")
         ),
+        "compared": 0,
+        "parts": 0,
         "can_cut_over": False,
         "blocked_by": [],
     }

@@ -14,8 +14,8 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.definitions import definitions_of
 from vectormigrate_dagster.defs import catch_up_sensor as sensors
 from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.catch_up_job import catch_up_job
 from vectormigrate_dagster.defs.catch_up_sensor import catch_up_sensor
-from vectormigrate_dagster.defs.catching_up import catch_up_job
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job
 from vectormigrate_dagster.defs.journal import open_journal
@@ -125,7 +125,7 @@ def test_new_ranges_become_partitions_one_run_at_a_time(
     run = instance.create_run_for_job(job, tags={names.MIGRATION_TAG: planned_migration.id})
     journal.note([key(3)], kind="change")
     assert sensor.tick() == []
-    assert "1 runs in flight" in sensor.skipped
+    assert "1 run in flight" in sensor.skipped
     instance.delete_run(run.run_id)
     (second,) = sensor.tick()
     assert second.partition_key == "changes-3-3"
@@ -157,7 +157,8 @@ def test_a_run_that_failed_is_not_followed_at_once(
         failed, rest = min(number, 4), 60 * 2 ** (min(number, 4) - 1)
         now[0] = record.end_time + rest - 1
         assert sensor.tick() == []
-        assert f"the last {failed} runs failed or were ended; the next one begins in 1 s" in sensor.skipped
+        last = "run failed or was" if failed == 1 else f"{failed} runs failed or were"
+        assert f"the last {last} ended; the next one begins in 1 s" in sensor.skipped
         now[0] += 2
         assert len(sensor.tick()) == 1
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from vectormigrate_dagster.cli.render import _live
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.catching_up import catch_up_migration
+from vectormigrate_dagster.defs.coordinating import coordinating
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.journal import open_journal
-from vectormigrate_dagster.defs.live import JournalMotion, settle_state
+from vectormigrate_dagster.defs.live import JournalMotion, note_live, settle_state
 from vectormigrate_dagster.defs.rolling_back import begin_rollback
 from vectormigrate_dagster.defs.state import PartitionState, now
 from vectormigrate_dagster.errors import PlanOutdated
 from vectormigrate_dagster.live.journal import Journal, Key, State
+from vectormigrate_dagster.live.journal.generations import Generations
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import IdKind
+from vectormigrate_dagster.services.status import live_status
 from vectormigrate_dagster.validation.listing import Original
 from vectormigrate_dagster_tests.harness import ID
 
@@ -133,6 +138,18 @@ def test_as_many_may_differ_as_are_changed_from_then_on_or_not_carried_over(jour
     assert (motion.changed(began), motion.changed(motion.position())) == (2, 0)
 
 
+def test_what_is_carried_over_between_the_reads_of_both_sides_is_in_motion(journal: Journal) -> None:
+    """A change that was over, and waited, when a comparison began: the target may have been read without it."""
+    motion, record = JournalMotion(journal), Original(None, IdKind.U64, 1)
+    journal.note([Key(None, IdKind.U64, "1")], kind="change")
+    began = motion.position()
+    lease = journal.lease(seconds=60)
+    assert lease is not None
+    journal.consume(lease, journal.due(lease))
+    assert (motion.moving([record], began), motion.changed(began)) == ({record}, 1)
+    assert (motion.moving([record], motion.position()), motion.changed(motion.position())) == (set(), 0)
+
+
 def test_what_the_journal_may_have_forgotten_is_no_reason_to_miss_records(journal: Journal) -> None:
     """After days of a live migration, more records were changed since it began than the journal still knows."""
     motion = JournalMotion(journal)
@@ -147,3 +164,105 @@ def test_records_of_several_scopes_are_in_motion_if_the_application_names_none(j
     records = [Original(scope, IdKind.U64, number) for scope in ("a", "b") for number in (1, 2)]
     moving = JournalMotion(journal).moving(records, journal.position())
     assert moving == {records[0], records[2], records[3]}
+
+
+def settle(log: MigrationLog, plan: Plan, journal: Journal) -> None:
+    settle_state(log, plan, journal)
+
+
+def note(log: MigrationLog, plan: Plan, journal: Journal) -> None:
+    told = note_live(log, plan, journal, seldom=True)
+    assert told.state == journal.control().state.value
+
+
+looks = pytest.mark.parametrize("look", [settle, note])
+
+
+@looks
+@pytest.mark.parametrize("left", [State.VERIFYING, State.READY])
+def test_what_a_coordinator_that_was_killed_has_left_is_put_right_by_whoever_looks(
+    planned: MigrationLog, plan: Plan, journal: Journal, left: State, look: Callable[..., None]
+) -> None:
+    moved(planned, plan)
+    control = settle_state(planned, plan, journal)
+    with coordinating(planned):
+        journal.enter(left, since=control, by="a coordinator", reason="it is time")
+    look(planned, plan, journal)
+    found = journal.control()
+    assert (found.state, found.reason) == (
+        State.CATCHING_UP,
+        "nobody goes on with what a coordinator has begun",
+    )
+    look(planned, plan, journal)
+    assert journal.control() == found
+
+
+@looks
+def test_one_in_another_home_is_left_alone(
+    planned: MigrationLog, plan: Plan, journal: Journal, look: Callable[..., None]
+) -> None:
+    """On another host, perhaps, with a journal that several share: its leases cannot be seen from here."""
+    moved(planned, plan)
+    control = settle_state(planned, plan, journal)
+    found = journal.enter(State.VERIFYING, since=control, by="a coordinator", reason="it is time")
+    look(planned, plan, journal)
+    assert journal.control() == found
+
+
+@looks
+def test_one_that_is_alive_is_left_alone_though_another_has_ended(
+    instance: dg.DagsterInstance, planned: MigrationLog, plan: Plan, journal: Journal, look: Callable[..., None]
+) -> None:
+    moved(planned, plan)
+    with ExitStack() as first, coordinating(MigrationLog(instance, ID)):
+        first.enter_context(coordinating(MigrationLog(instance, ID)))
+        found = journal.enter(
+            State.VERIFYING, since=settle_state(planned, plan, journal), by="a coordinator", reason="it is time"
+        )
+        look(planned, plan, journal)
+        first.close()
+        look(planned, plan, journal)
+        assert journal.control() == found
+    look(planned, plan, journal)
+    assert journal.control().state is State.CATCHING_UP
+
+
+@looks
+def test_a_freeze_that_a_killed_coordinator_has_left_ends_by_itself_and_not_before(
+    planned: MigrationLog, plan: Plan, journal: Journal, look: Callable[..., None]
+) -> None:
+    moved(planned, plan)
+    control = settle_state(planned, plan, journal)
+    frozen = journal.freeze(since=control, seconds=60, by="a coordinator", reason="it is time")
+    look(planned, plan, journal)
+    assert journal.control() == frozen
+
+
+def test_while_somebody_compares_whoever_looks_sees_how_far_that_is(
+    instance: dg.DagsterInstance, planned: MigrationLog, plan: Plan, journal: Journal
+) -> None:
+    generations, parts = Generations(journal), len(plan.keys) + 1
+    generations.finish(generations.begin(plan.keys[0]), [])
+    with coordinating(MigrationLog(instance, ID)):
+        live = note_live(planned, plan, journal)
+        assert (live.compared, live.parts) == (1, parts)
+        assert f"; 1 of {parts} parts is compared" in _live(live_status(live))
+    live = note_live(planned, plan, journal)
+    assert (live.compared, live.parts) == (0, 0)
+    assert "compared" not in _live(live_status(live))
+
+
+def test_right_after_the_switch_nobody_compares_though_its_coordinator_is_still_there(
+    instance: dg.DagsterInstance, planned: MigrationLog, plan: Plan, journal: Journal
+) -> None:
+    generations = Generations(journal)
+    for name in (*plan.keys, "beyond"):
+        generations.finish(generations.begin(name), [])
+    with coordinating(MigrationLog(instance, ID)):
+        frozen = journal.freeze(since=journal.control(), seconds=60, by="test", reason="test")
+        journal.verified(frozen)
+        journal.switch(since=frozen, by="test", reason="test")
+        live = note_live(planned, plan, journal)
+        assert (live.state, live.compared, live.parts) == ("switched", 0, 0)
+        generations.begin(plan.keys[0])
+        assert note_live(planned, plan, journal).parts == len(plan.keys) + 1  # the comparison before the end

@@ -104,6 +104,11 @@ class WatchedJournal(JournalDatabase):
         del connection
         return self._clock.time()
 
+    @property
+    def server_clock(self) -> str:
+        """The same as SQL."""
+        return repr(self._clock.time())
+
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """See `JournalDatabase.transaction`."""

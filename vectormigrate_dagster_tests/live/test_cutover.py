@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from vectormigrate_dagster.errors import Unavailable
+from vectormigrate_dagster.live.differences import Looked
 from vectormigrate_dagster.live.journal import Admission, Bounds, Control, State
 from vectormigrate_dagster.live.journal.generations import Doubtful
-from vectormigrate_dagster.live.verification import Looked
 from vectormigrate_dagster_tests.live.switching import (
     BOUNDS,
     WHO,
@@ -108,7 +108,7 @@ def test_a_dry_run_tells_the_steps_and_changes_nothing(switching: Switching) -> 
 
     assert [step.done for step in steps] == [False, True, False, True, False, False, False]
     assert steps[0].blocked_by == ("2 of 3 partitions are not moved",)
-    assert "1 changes" in steps[1].does
+    assert "what waits, 1 change," in steps[1].does
     assert "3 of 3 parts" in steps[2].does
     assert (switching.control, switching.journal.lag().records) == (before, lag.records)
     assert all(store.calls["upsert"] == 0 for store in switching.stores.values())
@@ -132,7 +132,7 @@ def test_a_split_that_is_being_loaded_is_in_the_way(switching: Switching) -> Non
     ended = switching.cutover(patience_seconds=1.0).run(**WHO)
 
     assert not ended.done
-    assert "1 splits are being loaded" in str(ended.blocked_by)
+    assert "1 split is being loaded" in str(ended.blocked_by)
     assert not any(control.state is State.FROZEN for control in switching.changes)
 
 
@@ -196,7 +196,7 @@ def test_the_freeze_ends_by_itself_and_a_waiting_writer_goes_on(switching: Switc
 
     assert not ended.done
     assert "journal ended the freeze: the freeze took too long" in ended.blocked_by[0]
-    assert "1 changes are not carried over" in ended.blocked_by[1]
+    assert "1 change is not carried over" in ended.blocked_by[1]
     assert (switching.control.state, switching.control.primary) == (State.CATCHING_UP, "source")
     switching.send(admitted[0], 1, 7)
     switching.journal.applied(admitted[0])
@@ -294,7 +294,7 @@ def test_a_record_that_cannot_be_carried_over_is_named_and_writes_are_not_frozen
     ended = coordinator.run(**WHO)
 
     assert not ended.done
-    assert "1 ids differ" in ended.blocked_by[0]
+    assert "1 id differs" in ended.blocked_by[0]
     assert "'5'" in ended.blocked_by[0]
     assert State.FROZEN not in {control.state for control in switching.changes}
 
@@ -397,7 +397,7 @@ def test_what_a_cutover_waits_for_by_itself_is_shown_and_blocks_only_beyond_its_
 
     patient, hurried = (switching.cutover(patience_seconds=seconds).steps() for seconds in (300.0, 60.0))
 
-    assert "1 changes are not carried over, or it is not known whether they are applied, 12" in patient[3].does
+    assert "1 change is not carried over, or of unknown outcome, 12" in patient[3].does
     assert [step.blocked_by for step in patient] == [()] * 7
     assert "try again then" in hurried[3].blocked_by[0]
 

@@ -19,7 +19,15 @@ from vectormigrate_dagster.mapping.scopes import ScopeMapping, ScopeRule
 from vectormigrate_dagster.model import IdKind, ScopeKind, Split
 from vectormigrate_dagster.transfer import Throttle
 from vectormigrate_dagster_tests.live.mapped import mapping_between
-from vectormigrate_dagster_tests.live.switching import BOUNDS, WHO, Switching, key_of, standing_clock
+from vectormigrate_dagster_tests.live.switching import (
+    BOUNDS,
+    SPLITS,
+    WHO,
+    Process,
+    Switching,
+    key_of,
+    standing_clock,
+)
 from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, dense_schema, make_batch
 
 LONG = 3600.0
@@ -49,7 +57,8 @@ def doubtful(switching: Switching, verification: Verification) -> set[str]:
     switching.clock.sleep(2 * BOUNDS.open_seconds)
     listed = verification.quiet(frozen)
     assert listed is not None
-    return {key.text for key in listed.keys}
+    with Generations(switching.journal).keys(listed) as keys:
+        return {key.text for block in keys.blocks(1) for key in block}
 
 
 def test_what_nobody_wrote_since_is_not_looked_at_again(switching: Switching, verification: Verification) -> None:
@@ -178,7 +187,7 @@ def test_the_first_comparison_of_a_chunk_to_end_counts(switching: Switching, ver
 def test_nothing_is_compared_while_pages_are_written(switching: Switching, verification: Verification) -> None:
     switching.journal.begin_split("g0001-0", seconds=60.0)
 
-    with pytest.raises(NotSo, match="1 splits"):
+    with pytest.raises(NotSo, match="1 split of"):
         verification.generation()
 
 
@@ -314,9 +323,87 @@ def test_comparisons_that_count_no_more_do_not_keep_entries(switching: Switching
     for _ in range(3):
         switching.write(1, 5)
     switching.catch_up().drain(switching.clock.now + LONG)
-    switching.clock.sleep(MAX_AGE_SECONDS)
-    assert switching.journal.prune() == 0
+    switching.clock.sleep(2.9 * MAX_AGE_SECONDS)
+    assert switching.journal.prune() == 0  # a comparison of everything may take so long, for all that is known
 
     switching.clock.sleep(MAX_AGE_SECONDS)
 
     assert switching.journal.prune() == 2
+
+
+def test_comparing_comes_to_its_end_however_long_it_takes(switching: Switching) -> None:
+    """A comparison that took more than a day began anew, again and again, since its first parts had grown too old."""
+    generations, names = Generations(switching.journal), [f"part {number}" for number in range(5)]
+
+    def missing() -> list[str]:
+        switching.write(1, 5)
+        switching.catch_up().drain(switching.clock.now + LONG)
+        switching.journal.prune()
+        return generations.missing(names, max_age=MAX_AGE_SECONDS)
+
+    for compared, name in enumerate(names):
+        assert missing() == names[compared:]
+        assert generations.standing(names, max_age=MAX_AGE_SECONDS).compared == compared
+        chunk = generations.begin(name)
+        switching.clock.sleep(0.8 * MAX_AGE_SECONDS)
+        switching.journal.prune()
+        assert generations.finish(chunk, []) == []
+    assert missing() == []
+    with generations.keys(generations.doubtful(names)) as keys:
+        assert [key.text for block in keys.blocks() for key in block] == ["1"]  # nothing that is needed was forgotten
+    switching.clock.sleep(0.9 * MAX_AGE_SECONDS)
+    assert missing() == []
+    switching.clock.sleep(0.2 * MAX_AGE_SECONDS)
+    assert generations.missing(names, max_age=MAX_AGE_SECONDS) == names
+    assert missing() == names
+
+
+def test_what_had_grown_too_old_does_not_count_again_with_the_first_part_that_is_compared_anew(
+    switching: Switching,
+) -> None:
+    """Of one that is killed after its first part, the rest would never be compared again."""
+    generations, names = Generations(switching.journal), ["first", "second"]
+    for name in names:
+        assert generations.finish(generations.begin(name), []) == []
+    switching.clock.sleep(1.1 * MAX_AGE_SECONDS)
+    assert generations.finish(generations.begin("first"), []) == []
+    assert generations.missing(names, max_age=MAX_AGE_SECONDS) == ["second"]
+    assert generations.standing(names, max_age=MAX_AGE_SECONDS).compared == 1
+
+
+def test_one_comparison_that_takes_days_makes_those_before_it_count_again(switching: Switching) -> None:
+    generations = Generations(switching.journal)
+    assert generations.finish(generations.begin("first"), []) == []
+    last = generations.begin("last")
+    switching.clock.sleep(2.5 * MAX_AGE_SECONDS)
+    switching.journal.prune()
+    assert generations.finish(last, []) == []
+    assert generations.missing(["first", "last"], max_age=MAX_AGE_SECONDS) == []
+
+
+def test_comparing_tells_how_far_it_is_and_goes_on_from_there(switching: Switching) -> None:
+    told = list[tuple[int, int, float | None]]()
+
+    def verify(*, after: int) -> None:
+        def progress(done: int, of: int, left: float | None) -> None:
+            told.append((done, of, left))
+            switching.clock.sleep(10.0)
+            if len(told) == after:
+                raise KeyboardInterrupt
+
+        journal, sides = switching.journal, switching._sides(Process())
+        Verification(journal, sides, SPLITS, sleep=switching.clock.sleep, progress=progress).generation()
+
+    of = len(SPLITS) + 1
+    with pytest.raises(KeyboardInterrupt):
+        verify(after=3)
+    assert [(done, parts) for done, parts, _ in told] == [(0, of), (1, of), (2, of)]
+    assert told[0][2] is None
+    assert told[1][2] == pytest.approx(10.0 * (of - 1), rel=0.1)
+    told.clear()
+    verify(after=0)
+    assert [done for done, *_ in told] == [2, 3, 4, 5][: of - 1]
+    assert told[-1] == (of, of, 0.0)
+    told.clear()
+    verify(after=0)
+    assert told == []  # nothing had to be compared

@@ -51,6 +51,8 @@ class LiveStatus(Document):
         lag_records: changes that are not carried over to the other side.
         lag_seconds: age of the oldest of them then.
         open: those of them whose write is not known to be over.
+        unlike: records that catching up could not make alike on both sides; listed with their reasons in the home.
+        compared, parts: while somebody compares both sides: how many parts are compared, of how many; 0 otherwise.
         blocked_by: what keeps the sides from being switched.
         changed_by, reason: who changed the state last, and why.
         at: when somebody looked.
@@ -62,6 +64,9 @@ class LiveStatus(Document):
     lag_records: int | None = None
     lag_seconds: float | None = None
     open: int | None = None
+    unlike: int | None = None
+    compared: int = 0
+    parts: int = 0
     can_cut_over: bool = False
     blocked_by: tuple[str, ...] = ()
     changed_by: str | None = None
