@@ -346,12 +346,12 @@ def test_a_search_weighs_as_many_candidates_as_the_endpoint_says(milvus_server: 
     index = IndexSpec(type="HNSW", params={"M": 4, "efConstruction": 16})
     vector = VectorSchema(name="v", dim=64, metric=Metric.EUCLIDEAN, index=index)
     endpoint = milvus_server.endpoint("weighed")
-    found: dict[int | None, float] = {}
+    found: dict[int, float] = {}
     with open_target(endpoint) as database:
         database.create(PLAIN.model_copy(update={"vectors": (vector,)}))
         database.upsert(Batch(IdColumn.of(IdKind.I64, range(2000)), None, {"v": Dense(vectors)}, [{}] * 2000))
         database.finish_bulk_load()
-    for ef in (None, 500):
+    for ef in (10, 500):
         options = MilvusOptions(**endpoint.options.model_dump(exclude_unset=True), search_ef=ef)
         with open_target(replace(endpoint, options=options)) as database:
             hits = database.search(queries, 10, vector="v")
@@ -359,4 +359,4 @@ def test_a_search_weighs_as_many_candidates_as_the_endpoint_says(milvus_server: 
         found[ef] = sum(agreeing) / 500
     with open_target(endpoint) as database:
         database.drop()
-    assert found[500] > found[None] + 0.1
+    assert found[500] > found[10] + 0.3
