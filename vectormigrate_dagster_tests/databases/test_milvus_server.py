@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -240,12 +240,11 @@ def test_a_collection_that_is_released_while_it_is_read_is_loaded_again(filled: 
     client.load_collection("filled")
 
 
-def test_h26_a_collection_that_another_reader_releases_is_still_read_whole(
-    filled: Endpoint, client: MilvusClient
-) -> None:
-    """Who found it released, puts it back; for a moment the server then says that there are no records, and no error.
+@contextmanager
+def another_reader(filled: Endpoint, client: MilvusClient) -> Iterator[None]:
+    """Finds a collection released, and puts it back, again and again.
 
-    Nothing goes through `transfer`, whose reader has doubts of its own.
+    For a moment the server then says that there are no records, and no error.
     """
     done = threading.Event()
 
@@ -253,6 +252,22 @@ def test_h26_a_collection_that_another_reader_releases_is_still_read_whole(
         while not done.is_set():
             with open_source(filled) as other, suppress(Unavailable):
                 other.count()
+
+    client.release_collection("filled")
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        try:
+            yield
+        finally:
+            done.set()
+        coming.result()
+    client.load_collection("filled")
+
+
+def test_h26_a_collection_that_another_reader_releases_is_still_read_whole(
+    filled: Endpoint, client: MilvusClient
+) -> None:
+    """Nothing goes through `transfer`, whose reader has doubts of its own."""
 
     def all_ids(source: Database | Source) -> list[Id]:
         """What `transfer` does: go on after the last id when the server does not answer."""
@@ -267,17 +282,22 @@ def test_h26_a_collection_that_another_reader_releases_is_still_read_whole(
                 continue
             return found
 
-    client.release_collection("filled")
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(come_and_go)
-        try:
-            for _ in range(4):
-                with open_source(filled) as source:
-                    assert all_ids(source) == list(range(500))
-        finally:
-            done.set()
-        coming.result()
-    client.load_collection("filled")
+    with another_reader(filled, client):
+        for _ in range(4):
+            with open_source(filled) as source:
+                assert all_ids(source) == list(range(500))
+
+
+def test_h26_a_record_in_a_partition_that_another_reader_releases_is_not_called_absent(
+    filled: Endpoint, client: MilvusClient
+) -> None:
+    wanted = IdColumn.of(IdKind.I64, [300, 499])
+    answers = 0
+    with another_reader(filled, client):
+        while answers < 5:
+            with suppress(Unavailable), open_source(filled) as source:
+                assert source.fetch(wanted, "other").missing.to_pylist() == []
+                answers += 1
 
 
 def test_h26_every_call_finds_a_collection_again_that_somebody_released(filled: Endpoint, client: MilvusClient) -> None:

@@ -161,28 +161,29 @@ class MilvusConnection(MilvusErrors):
         with self._reading(scope), self._translated("read"):
             return self._server.query(self._name, filter, fields=fields, partition=scope, guarantee=guarantee, **params)
 
-    def _records_reply(self, *args: Any, **params: Any) -> Reply:
+    def _records_reply(self, filter: str, scope: str | None, *args: Any, **params: Any) -> Reply:
         """What a server replies to a question for records, as `_reply`; "there are none" is proved first.
 
         While somebody releases the collection, a server says that there are none, without an error (seen on 2.3.5).
-        So it is asked until it says so between two looks at its memory that find all of the collection there.
+        So it is asked until it says so between two looks at its memory that find all of the collection there, or all
+        of the partition that was asked for.
 
         Raises:
             Unavailable: the collection is released again and again.
         """
         was_loaded = False
         for _ in range(_EMPTY_REPLIES):
-            reply = self._reply(*args, **params)
+            reply = self._reply(filter, scope, *args, **params)
             if not is_empty(reply.message, self._key):
                 return reply
-            before, was_loaded = was_loaded, self._still_loaded()
+            before, was_loaded = was_loaded, self._still_loaded(scope)
             if before and was_loaded:
                 return reply
         raise Unavailable(f"{self.endpoint} is released again and again while it is read; let the others wait")
 
-    def _still_loaded(self) -> bool:
+    def _still_loaded(self, scope: str | None) -> bool:
         with self._client("read") as client:
-            return self._loading.still_loaded(client)
+            return self._loading.still_loaded(client, scope)
 
     def _page(
         self, filter: str, scope: str | None, size: PageSize, guarantee: int | None = None, **params: Any

@@ -40,11 +40,16 @@ class Loading:
                 self._load(client, sleep)
                 self._checked = True
 
-    def still_loaded(self, client: Any) -> bool:
-        """Whether all of it is in memory at this moment; the next `ensure` loads what is not."""
+    def still_loaded(self, client: Any, partition: str | None = None) -> bool:
+        """Whether all of it, or of one partition, is in memory at this moment; the next `ensure` loads what is not."""
         with self._lock:
-            self._checked = self._state(client) == "Loaded" and not self._missing_partitions(client)
-            return self._checked
+            if partition is None:
+                there = self._state(client) == "Loaded" and not self._missing_partitions(client)
+                self._checked = there
+            else:
+                there = self._state(client, partition_name=partition) == "Loaded"
+                self._checked = self._checked and there
+            return there
 
     def check_again(self) -> None:
         """Look at it again before the next read: somebody may have released it."""
