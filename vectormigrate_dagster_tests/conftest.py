@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -177,6 +178,12 @@ def _new(name: str) -> str:
 def _no_children_left() -> Iterator[None]:
     yield
     end_children()
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to commands in its background: our children would inherit that they ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,7 +72,7 @@ class TcpProxy:
         if self._loop.is_closed():
             return
         self.refuse()
-        self.cut()
+        self._run(self._end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -100,6 +100,12 @@ class TcpProxy:
         for writer in list(self._connections):
             _reset(writer)
         while self._connections:
+            await asyncio.sleep(0.001)
+
+    async def _end_all(self) -> None:
+        """Reset connections as well that were accepted right before and that nobody serves yet."""
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._reset_all()
             await asyncio.sleep(0.001)
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
