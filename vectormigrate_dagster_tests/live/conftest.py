@@ -9,6 +9,7 @@ import pytest
 
 from vectormigrate_dagster.live.journal import Journal
 from vectormigrate_dagster_tests.live.journals import ClockedDatabase, opened
+from vectormigrate_dagster_tests.live.switching import Switching, standing_clock
 from vectormigrate_dagster_tests.servers import postgres
 
 
@@ -34,3 +35,12 @@ def clocked(journal_url: str) -> Iterator[tuple[ClockedDatabase, Journal]]:
     """A journal whose clock the test moves."""
     with opened(journal_url) as found:
         yield found
+
+
+@pytest.fixture
+def switching(journal_url: str) -> Iterator[Switching]:
+    """A migration that may be switched, on a clock that the test moves."""
+    with standing_clock() as clock:
+        case = Switching(journal_url, clock)
+        yield case
+        case.close()

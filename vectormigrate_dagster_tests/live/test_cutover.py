@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from vectormigrate_dagster.errors import Unavailable
@@ -21,15 +19,6 @@ from vectormigrate_dagster_tests.live.switching import (
     standing_clock,
 )
 from vectormigrate_dagster_tests.memory import Fault, make_batch
-
-
-@pytest.fixture
-def switching(journal_url: str) -> Iterator[Switching]:
-    with standing_clock() as clock:
-        case = Switching(journal_url, clock)
-        yield case
-        case.close()
-
 
 ########################################################################
 # There and back

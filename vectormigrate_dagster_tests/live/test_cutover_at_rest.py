@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -10,17 +10,9 @@ from vectormigrate_dagster.errors import AuthenticationFailed, NotSo, Stopped
 from vectormigrate_dagster.live.cutover import Cutover, Ended
 from vectormigrate_dagster.live.journal import Control, State
 from vectormigrate_dagster.live.verification import Verification
-from vectormigrate_dagster_tests.live.switching import WHO, Switching, standing_clock
+from vectormigrate_dagster_tests.live.switching import WHO, Switching
 
 Verb = Callable[[Cutover], Ended]
-
-
-@pytest.fixture
-def switching(journal_url: str) -> Iterator[Switching]:
-    with standing_clock() as clock:
-        made = Switching(journal_url, clock)
-        yield made
-        made.close()
 
 
 def cut_over(coordinator: Cutover) -> Ended:

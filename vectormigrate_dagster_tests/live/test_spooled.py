@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
 from functools import partialmethod
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from vectormigrate_dagster.live.journal.generations import Generations
 from vectormigrate_dagster.live.journal.spooled import SpooledKeys, spooled
 from vectormigrate_dagster.live.verification import Verification
 from vectormigrate_dagster.model import IdKind
-from vectormigrate_dagster_tests.live.switching import WHO, Switching, standing_clock
+from vectormigrate_dagster_tests.live.switching import WHO, Switching
 from vectormigrate_dagster_tests.memory import make_batch
 
 _KEYS = st.builds(Key, st.none() | st.text(), st.sampled_from(IdKind), st.text())
@@ -56,14 +55,6 @@ def test_a_disk_that_is_full_is_named_however_much_was_written_before(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def switching(journal_url: str) -> Iterator[Switching]:
-    with standing_clock() as clock:
-        made = Switching(journal_url, clock)
-        yield made
-        made.close()
 
 
 def test_many_doubtful_keys_cost_no_more_memory_than_few(journal_url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,19 +25,10 @@ from vectormigrate_dagster_tests.live.switching import (
     Process,
     Switching,
     key_of,
-    standing_clock,
 )
 from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, dense_schema, make_batch
 
 LONG = 3600.0
-
-
-@pytest.fixture
-def switching(journal_url: str) -> Iterator[Switching]:
-    with standing_clock() as clock:
-        case = Switching(journal_url, clock)
-        yield case
-        case.close()
 
 
 @pytest.fixture
