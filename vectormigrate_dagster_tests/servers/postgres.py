@@ -31,7 +31,7 @@ _START_SECONDS = 120
 _USERS = ("postgres", "nobody")
 """Who may run the server where tests run as root: the first that there is."""
 
-_SETTINGS = {"max_connections": 60, "shared_buffers": "16MB", "autovacuum": "off", "unix_socket_directories": ""}
+_SETTINGS = {"max_connections": 200, "shared_buffers": "16MB", "autovacuum": "off", "unix_socket_directories": ""}
 _END_WITH_PARENT = (
     "import os, shutil, sys, time; sys.stdin.read(); os.kill(int(sys.argv[1]), 3); time.sleep(2); "
     "shutil.rmtree(sys.argv[2], ignore_errors=True)"

@@ -21,6 +21,7 @@ from vectormigrate_dagster_tests.live.chaos.crew import PAUSED, Crew, Failed
 from vectormigrate_dagster_tests.live.chaos.history import History
 from vectormigrate_dagster_tests.live.chaos.servers import Server
 from vectormigrate_dagster_tests.live.chaos.world import World
+from vectormigrate_dagster_tests.servers import postgres
 from vectormigrate_dagster_tests.servers.milvus import Address
 
 SOURCES = {
@@ -35,6 +36,9 @@ WRITERS = 2
 """Processes of the application, of two threads each."""
 CATCH_UPS = 2
 LOADERS = 2
+
+_POSTGRES_EVERY = 3
+"""Of so many seeds, one has its journal in Postgres, and the others in a file."""
 
 _FAULT_SECONDS = (0.2, 0.8)
 _KILL_SECONDS = (0.2, 0.7)
@@ -59,7 +63,7 @@ class Report:
     """What a run saw.
 
     Args:
-        route: from where to where.
+        route: from where to where, and what the journal was in.
         acknowledged, unknown: writes of the application.
         kills: by role.
         seconds: that each stage took, and of them the wait until both sides were equal.
@@ -74,13 +78,14 @@ class Report:
     void: tuple[str, ...] = ()
 
 
-def run(target: str, seed: int, folder: Path, milvus: Address | None = None) -> Report:
+def run(target: str, seed: int, folder: Path, postgres_url: str, milvus: Address | None = None) -> Report:
     """Run one seed; once more if the machine would not let it be.
 
     Args:
         target: type of the target.
         seed: of everything that is left to chance.
         folder: of the seed's own; what a run leaves is in folders of it.
+        postgres_url: of a server in which databases may be made.
         milvus: the Milvus server, where one is needed.
 
     Raises:
@@ -91,7 +96,7 @@ def run(target: str, seed: int, folder: Path, milvus: Address | None = None) -> 
         place = folder / str(number)
         place.mkdir()
         try:
-            return replace(_run(target, seed, place, milvus, tempo), void=tuple(void))
+            return replace(_run(target, seed, place, postgres_url, milvus, tempo), void=tuple(void))
         except Failed as error:
             if not error.paused or tempo == TEMPOS[-1]:
                 raise
@@ -99,7 +104,7 @@ def run(target: str, seed: int, folder: Path, milvus: Address | None = None) -> 
     raise AssertionError("there is no tempo to run at")
 
 
-def _run(target: str, seed: int, folder: Path, milvus: Address | None, tempo: float) -> Report:
+def _run(target: str, seed: int, folder: Path, postgres_url: str, milvus: Address | None, tempo: float) -> Report:
     chance = random.Random(f"{target} {seed}")
     source = chance.choice(SOURCES[target])
     name = f"chaos{seed}x{folder.name}"
@@ -109,10 +114,13 @@ def _run(target: str, seed: int, folder: Path, milvus: Address | None, tempo: fl
             for side in sides:
                 stack.callback(side.stop)
             ends = sides[0].endpoint(f"{name}s"), sides[1].endpoint(f"{name}t")
-            place = world.make(name, seed, folder, *ends, _bounds(*sides, tempo))
+            journal_url = f"sqlite:///{folder / 'journal.db'}"
+            if seed % _POSTGRES_EVERY == 2:
+                journal_url = stack.enter_context(postgres.database_of_its_own(postgres_url))
+            place = world.make(name, seed, folder, journal_url, *ends, _bounds(*sides, tempo))
             crew = Crew(place)
             stack.callback(crew.end)
-            return _Run(place, crew, sides, chance).whole(f"{source} to {target}")
+            return _Run(place, crew, sides, chance).whole(f"{source} to {target}, {place.journal_engine}")
     except Exception as error:
         paused = folder / PAUSED
         traced = "" if isinstance(error, Failed) else traceback.format_exc()

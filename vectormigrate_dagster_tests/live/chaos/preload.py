@@ -24,9 +24,11 @@ for module in (
     "pyarrow.pandas_compat",
     "pyarrow.vendored.version",
     "pymilvus",
+    "psycopg2",
     "pytest",  # each process imports the program that began the run once more
     "qdrant_client",
     "weaviate",
+    "sqlalchemy.dialects.postgresql.psycopg2",
     "sqlalchemy.dialects.sqlite",
     *(f"vectormigrate_dagster.databases.{name}.database" for name in ("milvus", "pinecone", "qdrant", "weaviate")),
     "vectormigrate_dagster_tests.live.chaos.application",

@@ -2,7 +2,7 @@
 
 Four writers insert, update, delete and insert again while the collection is loaded, caught up, switched over and
 switched back; processes of all kinds are killed and servers fail. After each stage both sides must be equal by id set
-and by record digests, and every acknowledged write must be there.
+and by record digests, and every acknowledged write must be there. One journal of three is in Postgres.
 
 `VECTORMIGRATE_CHAOS=300 pytest vectormigrate_dagster_tests/live/chaos -k "chaos and qdrant"` runs 300 seeds into one
 kind of target, without `-k` into all four; without the variable ten are run in all. `VECTORMIGRATE_CHAOS_AT_ONCE` says
@@ -56,7 +56,11 @@ def note(line: str) -> None:
 @pytest.mark.timeout(240 + SECONDS_EACH * max(map(len, map(seeds, IN_CI))))
 @pytest.mark.parametrize("target", list(IN_CI))
 def test_nothing_is_lost_stale_or_resurrected_in_chaos(
-    target: str, tmp_path: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    target: str,
+    tmp_path: Path,
+    postgres_server: str,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     milvus: Address | None = request.getfixturevalue("milvus_server") if target == "milvus" else None
 
@@ -65,7 +69,7 @@ def test_nothing_is_lost_stale_or_resurrected_in_chaos(
         folder.mkdir()
         began = time.monotonic()
         try:
-            report = chaos.run(target, seed, folder, milvus)
+            report = chaos.run(target, seed, folder, postgres_server, milvus)
         except Failed as error:
             note(f"{target} {seed} FAILED: {error}")
             return error

@@ -76,11 +76,11 @@ def test_the_commands_keep_the_promise(tmp_path: Path) -> None:
     place = Workplace.make(tmp_path, source, target)
     place.write(transfer=TRANSFER, journal=JOURNAL)
     assert place.run("plan", ID).returncode == 0
-    # The journal of the commands is in their home.
     seen = World(
         name=ID,
         seed=1,
         folder=place.home,
+        journal_url=f"sqlite:///{place.home / 'journal.db'}",
         source=source,
         target=target,
         plan=place.plan(),

@@ -36,7 +36,8 @@ class World:
     Args:
         name: unique among the runs of a server, and the migration's id.
         seed: of the application's choices.
-        folder: holds the journal, the notes of writers, and what processes say.
+        folder: holds the notes of writers, and what processes say.
+        journal_url: where the journal is.
         plan: made before anybody writes.
         scopes: of the source; (None,) where it is not divided.
         bounds: of the protocol.
@@ -46,6 +47,7 @@ class World:
     name: str
     seed: int
     folder: Path
+    journal_url: str
     source: Endpoint
     target: Endpoint
     plan: Plan
@@ -54,8 +56,9 @@ class World:
     pause: float = 0.0
 
     @property
-    def journal_url(self) -> str:
-        return f"sqlite:///{self.folder / 'journal.db'}"
+    def journal_engine(self) -> str:
+        """What the journal is in: "sqlite" or "postgresql"."""
+        return self.journal_url.partition(":")[0]
 
     @property
     def schema(self) -> CollectionSchema:
@@ -103,7 +106,9 @@ def fill(source: Database, chance: random.Random) -> tuple[str | None, ...]:
     return scopes
 
 
-def make(name: str, seed: int, folder: Path, source: Endpoint, target: Endpoint, bounds: Bounds) -> World:
+def make(
+    name: str, seed: int, folder: Path, journal_url: str, source: Endpoint, target: Endpoint, bounds: Bounds
+) -> World:
     """Fill the source, plan, make the target, and register the migration."""
     with databases.open_target(patient(source)) as database, databases.open_target(patient(target)) as written:
         scopes = fill(database, random.Random(f"world {seed}"))
@@ -114,11 +119,17 @@ def make(name: str, seed: int, folder: Path, source: Endpoint, target: Endpoint,
         plan = make_plan(Source(database), Source(written), migration, generation=1, profile="full")
         plan.loss.check()
         written.create(plan.mapping.target_schema)
-    world = World(
-        name=name, seed=seed, folder=folder, source=source, target=target, plan=plan, scopes=scopes, bounds=bounds
+    journal = JournalDatabase(journal_url)
+    Journal.register(journal, name, id_kinds=plan.mapping.source_schema.ids.kinds, bounds=bounds, by="chaos")
+    journal.close()
+    return World(
+        name=name,
+        seed=seed,
+        folder=folder,
+        journal_url=journal_url,
+        source=source,
+        target=target,
+        plan=plan,
+        scopes=scopes,
+        bounds=bounds,
     )
-    kinds_of_ids = plan.mapping.source_schema.ids.kinds
-    database_of_journal = JournalDatabase(world.journal_url)
-    Journal.register(database_of_journal, name, id_kinds=kinds_of_ids, bounds=bounds, by="chaos")
-    database_of_journal.close()
-    return world
