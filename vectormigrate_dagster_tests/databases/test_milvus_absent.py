@@ -7,6 +7,7 @@ import pytest
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.databases.pages import PageSize
+from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.model import Batch, IdColumn, IdKind
 from vectormigrate_dagster_tests.databases.milvus_support import PLAIN, batch
 
@@ -21,9 +22,13 @@ class Forgetful(Milvus):
         self._schema_read = PLAIN
         self.forgets = forgets
         self.asked: list[list[int]] = []
+        self.loaded: list[bool] = []
 
     def _server_time(self) -> int | None:
         return None
+
+    def _still_loaded(self, scope: str | None) -> bool:
+        return self.loaded.pop(0) if self.loaded else True
 
     def _page(
         self, filter: str, scope: str | None, size: PageSize, guarantee: int | None = None, **params: object
@@ -55,3 +60,17 @@ def test_what_is_all_there_is_asked_for_once() -> None:
     server = Forgetful({})
     assert len(server.fetch(IdColumn.of(IdKind.I64, [5, 6])).missing) == 0
     assert server.asked == [[5, 6]]
+
+
+@pytest.mark.parametrize("loaded", [[False], [True, False], [False, True, True, False]], ids=str)
+def test_h26_what_is_absent_from_a_collection_that_is_not_all_in_memory_is_asked_for_again(loaded: list[bool]) -> None:
+    server = Forgetful({1: 3})
+    server.loaded = loaded
+    assert server.fetch(IdColumn.of(IdKind.I64, [0, 1])).missing.to_pylist() == []
+
+
+def test_h26_a_collection_that_is_released_again_and_again_is_unavailable() -> None:
+    server = Forgetful({1: 100})
+    server.loaded = [True, False] * 100
+    with pytest.raises(Unavailable, match="again and again"):
+        server.fetch(IdColumn.of(IdKind.I64, [0, 1]))

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _PAYLOAD_BYTES = 512
 """What the payload of a record is thought to weigh before one was read."""
 
-_EMPTY_REPLIES = 6
+EMPTY_REPLIES = 6
 """A collection that is released between so many questions in a row is left to the caller's patience."""
 
 ONCE = {"retry_on_rate_limit": False}
@@ -172,27 +172,44 @@ class MilvusConnection(MilvusErrors):
             Unavailable: the collection is released again and again.
         """
         was_loaded = False
-        for _ in range(_EMPTY_REPLIES):
+        for _ in range(EMPTY_REPLIES):
             reply = self._reply(filter, scope, *args, **params)
             if not is_empty(reply.message, self._key):
                 return reply
             before, was_loaded = was_loaded, self._still_loaded(scope)
             if before and was_loaded:
                 return reply
-        raise Unavailable(f"{self.endpoint} is released again and again while it is read; let the others wait")
+        raise self._released()
+
+    def _released(self) -> Unavailable:
+        return Unavailable(f"{self.endpoint} is released again and again while it is read; let the others wait")
 
     def _still_loaded(self, scope: str | None) -> bool:
         with self._client("read") as client:
             return self._loading.still_loaded(client, scope)
 
     def _page(
-        self, filter: str, scope: str | None, size: PageSize, guarantee: int | None = None, **params: Any
+        self,
+        filter: str,
+        scope: str | None,
+        size: PageSize,
+        guarantee: int | None = None,
+        *,
+        doubt_empty: bool = True,
+        **params: Any,
     ) -> Batch | None:
-        """Whole records; None if they were too many for a reply, after `size` was made smaller."""
+        """Whole records; None if they were too many for a reply, after `size` was made smaller.
+
+        Args:
+            filter, scope, guarantee, params: as `_reply` takes them.
+            size: of pages.
+            doubt_empty: whether "there are none" is to be proved, as `_records_reply` does.
+        """
         if self.endpoint.embedded:
             return batch_of(self._rows(filter, scope, ["*"], **params), self._schema, scope)
+        ask = self._records_reply if doubt_empty else self._reply
         try:
-            reply = self._records_reply(filter, scope, ["*"], guarantee, **params)
+            reply = ask(filter, scope, ["*"], guarantee, **params)
         except DatabaseError as error:
             if is_too_large(error) and size.shrink():
                 return None

@@ -15,7 +15,7 @@ import numpy as np
 from vectormigrate_dagster.databases.base import Fetched, Hits, Queries, Refusal, Where
 from vectormigrate_dagster.databases.columns import ascending, beginning, found, joined, pieces, require_elements
 from vectormigrate_dagster.databases.milvus.capabilities import require_version, version_of
-from vectormigrate_dagster.databases.milvus.connection import ONCE, MilvusConnection
+from vectormigrate_dagster.databases.milvus.connection import EMPTY_REPLIES, ONCE, MilvusConnection
 from vectormigrate_dagster.databases.milvus.quantiles import quantiles
 from vectormigrate_dagster.databases.milvus.records import (
     UNREADABLE,
@@ -180,17 +180,25 @@ class Milvus(MilvusConnection):
 
         What a server does not find it is asked for again, until that is so several times in a row: while others read
         and upsert, one reply in a hundred lacks records that were there all the time (seen on 2.3.5, whatever the
-        client, at strong consistency).
+        client, at strong consistency). While somebody releases the collection it finds nothing at all, so its memory
+        is looked at before and after.
+
+        Raises:
+            Unavailable: the collection is released again and again.
         """
         if not self._has_partition(scope):
             return Fetched(self._nothing(scope), ids)
-        looks = 1 if self.endpoint.embedded else _LOOKS
         began = self._server_time()
-        there, absent = found(self._look_for(ids, scope, began), ids), 0
-        while len(there.missing) and (absent := absent + 1) < looks:
-            more = self._look_for(there.missing, scope, began)
-            if len(more):
-                there, absent = found(joined([there.batch, more]), ids), 0
+        there, released = found(self._look_for(ids, scope, began), ids), 0
+        while len(there.missing) and not self.endpoint.embedded:
+            loaded = self._still_loaded(scope)
+            looks = (self._look_for(there.missing, scope, began) for _ in range(_LOOKS - 1))
+            if (more := next((batch for batch in looks if len(batch)), None)) is not None:
+                there = found(joined([there.batch, more]), ids)
+            elif loaded and self._still_loaded(scope):
+                break
+            elif (released := released + 1) == EMPTY_REPLIES:
+                raise self._released()
         return there
 
     def _look_for(self, ids: IdColumn, scope: str | None, guarantee: int | None) -> Batch:
@@ -200,7 +208,7 @@ class Milvus(MilvusConnection):
         rest = ids
         while len(rest):
             part = rest.slice(0, min(size.records, len(rest)))
-            batch = self._page(among(self._key, part.to_pylist()), scope, size, guarantee)
+            batch = self._page(among(self._key, part.to_pylist()), scope, size, guarantee, doubt_empty=False)
             if batch is not None:
                 parts.append(batch)
                 rest = rest.slice(len(part), len(rest))
