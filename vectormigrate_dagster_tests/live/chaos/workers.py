@@ -15,7 +15,6 @@ from vectormigrate_dagster.live.cutover import Cutover
 from vectormigrate_dagster.live.guard import SplitGuard
 from vectormigrate_dagster.live.journal import Journal
 from vectormigrate_dagster.live.sides import Sides
-from vectormigrate_dagster.live.steps import Limits
 from vectormigrate_dagster.live.verification import Verification
 from vectormigrate_dagster.mapping.plan import PlannedSplit
 from vectormigrate_dagster.mapping.records import RecordMapper
@@ -35,8 +34,6 @@ _LONGEST_POLL_SECONDS = 0.2
 
 After a step that found something it rests once: it would carry over each change by itself otherwise.
 """
-
-_FREEZE_SECONDS = 8.0
 
 
 def load(world: World, name: str, number: int, of: int) -> None:
@@ -143,12 +140,7 @@ def catching_up(world: World, name: str, journal: Journal, sides: Sides) -> Catc
 def coordinating(world: World, name: str, journal: Journal, sides: Sides) -> Cutover:
     """What switches over."""
     splits = {planned.key: planned.split for planned in world.plan.splits}
-    return Cutover(
-        journal,
-        catching_up(world, name, journal, sides),
-        Verification(journal, sides, splits),
-        limits=Limits(freeze_seconds=_FREEZE_SECONDS),
-    )
+    return Cutover(journal, catching_up(world, name, journal, sides), Verification(journal, sides, splits))
 
 
 def _lease(world: World) -> float:
