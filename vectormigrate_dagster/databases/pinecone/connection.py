@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from vectormigrate_dagster.databases.client import ClientDatabase, Doing
 from vectormigrate_dagster.databases.endpoint import Endpoint, PineconeOptions
 from vectormigrate_dagster.databases.pinecone import errors
+from vectormigrate_dagster.databases.pinecone.answers import prepare_answers
 from vectormigrate_dagster.databases.pinecone.api import IndexApi
 from vectormigrate_dagster.databases.pinecone.capabilities import DOCUMENTS, SERVER
 from vectormigrate_dagster.databases.pinecone.documents import DocumentsApi
@@ -62,7 +63,10 @@ class Session:
         with self._lock:
             if host not in self._indexes:
                 with _quiet():
-                    self._indexes[host] = _without_retries(Index(host=host, **self.settings(host)))
+                    index = _without_retries(Index(host=host, **self.settings(host)))
+                index.documents  # noqa: B018  # imports what is imported late
+                prepare_answers()
+                self._indexes[host] = index
             return self._indexes[host]
 
     def wire(self, host: str) -> Wire:
@@ -194,6 +198,8 @@ def session_of(endpoint: Endpoint, options: PineconeOptions) -> Session:
     url = endpoint.url or ""
     try:
         control = Pinecone(host=url, retry_config=RetryConfig(max_retries=0), **settings(url))
+        control.indexes  # noqa: B018  # imports what is imported late
+        prepare_answers()
         return Session(control, settings, wire_to)
     except PineconeValueError as error:
         raise ConfigurationError(f"{endpoint} cannot be reached so: {error}") from error
