@@ -1,10 +1,11 @@
 """The ownership log: what stood in the target before we wrote, on disk before we write.
 
 A folder per partition. An entry is one file: ids that were absent (`<n>.absent.parquet`), records that we are about
-to overwrite (`<n>.before.parquet`), or ids of ours that we are about to write with another content
-(`<n>.again.parquet`). A file has its name only when all of it is on disk, so an entry either counts or was never
-followed by a write. The first entry for an id wins, over resume and restart too: otherwise, after a crash, our own
-records would look like somebody else's.
+to overwrite (`<n>.before.parquet`), ids of ours that we are about to write with another content
+(`<n>.again.parquet`), or ids under which what stood there still stands because the target refused ours
+(`<n>.kept.parquet`): their earlier entry does not count. A file has its name only when all of it is on disk, so an
+entry either counts or was never followed by a write. The first entry for an id that counts wins, over resume and
+restart too: otherwise, after a crash, our own records would look like somebody else's.
 
 Beside each id stands the digest of the record that we are about to write, so that a rollback can tell what we wrote
 from what somebody has made of it since, without a look at the source.
@@ -15,8 +16,8 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,16 +27,19 @@ import pyarrow.parquet as pq
 
 from vectormigrate_dagster.errors import StorageFailed
 from vectormigrate_dagster.model import Batch, IdColumn
-from vectormigrate_dagster.model.digests import Digests, DigestSet, digests
+from vectormigrate_dagster.model.digests import Digests, DigestSet, digests, record_digests
 from vectormigrate_dagster.model.parquet import from_table, ids_of, to_table
 from vectormigrate_dagster.model.vectors import Mask
 
-Form = Literal["absent", "before", "again"]
+Form = Literal["absent", "before", "again", "kept"]
 
-_NAME = re.compile(r"(\d{8})\.(absent|before|again)\.parquet")
+_NAME = re.compile(r"(\d{8})\.(absent|before|again|kept)\.parquet")
 _UNFINISHED = ".unfinished"
 _RECORD = "record"
 """Column with the digests of the records that were about to be written."""
+
+_IMAGE = "image"
+"""Column with the digests of the records that stood there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,11 @@ class OwnershipLog:
         self._lock = threading.Lock()
         self._known = DigestSet()
         self._records = DigestSet()
+        self._images = DigestSet()
+        self._kept: dict[bytes, int] = {}
+        """Ids under which what stood there was kept, with the number of the newest entry that says so."""
+        self._stands: set[bytes] = set()
+        """Those of them under which it still stands, as far as is known."""
         self._overwritten = 0
         self._torn: Path | None = None
         self._prepared = False
@@ -82,7 +91,7 @@ class OwnershipLog:
     def wrote(self, ids: IdColumn, scope: str | None) -> Mask:
         """Which ids have an entry, so that what stands there now is ours: bool (n,)."""
         with self._lock:
-            return self._known.contains(digests(ids, scope))
+            return self._is_ours(digests(ids, scope))
 
     def wrote_records(self, records: Digests) -> Mask:
         """Which records, by `record_digests`, are as we were about to write them at some time: bool (n,)."""
@@ -127,6 +136,21 @@ class OwnershipLog:
         """
         self._append("again", _ids_only(ids, scope), records)
 
+    def record_kept(self, found: Batch) -> None:
+        """Record that what was to be overwritten still stands, because the target refused ours.
+
+        Args:
+            found: records of the target under ids that it refused; those that are no image of `record_before` are ours,
+                or somebody's by now, and do not matter.
+
+        Raises:
+            StorageFailed: the entry could not be made durable.
+        """
+        with self._lock:
+            still = self._images.contains(record_digests(found)) & self._is_ours(digests(found.ids, found.scope))
+            if still.any():
+                self._add("kept", _ids_only(found.ids, found.scope).take(np.flatnonzero(still)), {})
+
     def absent(self) -> Iterator[Batch]:
         """Yield the ids that were absent, as batches without vectors and payloads."""
         return (entry.batch for entry in self.entries() if entry.form == "absent")
@@ -141,40 +165,71 @@ class OwnershipLog:
         Args:
             after: number of the last entry that is not wanted any more.
         """
-        for path in self._files("absent", "before"):
-            if _number(path) > after:
-                yield _read(path)
+        return self._counting(path for path in self._files("absent", "before") if _number(path) > after)
 
     def newest(self, count: int) -> Iterator[Entry]:
         """Yield the last `count` of `entries`."""
-        return map(_read, self._files("absent", "before")[-count:])
+        return self._counting(self._files("absent", "before")[-count:])
+
+    def _counting(self, paths: Iterable[Path]) -> Iterator[Entry]:
+        """Read entries, without records of somebody else that were never overwritten after all."""
+        for path in paths:
+            entry = _read(path)
+            if self._kept:
+                keys = digests(entry.batch.ids, entry.batch.scope).tolist()
+                rows = [row for row, key in enumerate(keys) if self._kept.get(key, -1) < entry.number]
+                entry = replace(entry, batch=entry.batch.take(rows))
+            if len(entry.batch):
+                yield entry
 
     def _append(self, form: Form, batch: Batch, records: Digests | None) -> None:
         with self._lock:
             keys = digests(batch.ids, batch.scope)
-            known = (
-                self._known.contains(keys) if form != "again" or records is None else self._records.contains(records)
-            )
+            known = self._is_ours(keys) if form != "again" or records is None else self._records.contains(records)
             new = np.flatnonzero(~known)
             if len(new) == 0:
                 return
-            path = self.folder / f"{self._next:08d}.{form}.parquet"
-            try:
-                self._prepare()
-                _write_durably(path, batch.take(new), None if records is None else records[new])
-            except OSError as error:
-                raise StorageFailed(
-                    f"the ownership log '{self.folder}' refused a write, so nothing was sent: {error}; "
-                    "make room and run the migration again"
-                ) from error
-            self._next += 1
-            self._note(form, keys[new], None if records is None else records[new])
+            beside = {} if records is None else {_RECORD: records[new]}
+            if form == "before":
+                beside[_IMAGE] = record_digests(batch.take(new))
+            self._add(form, batch.take(new), beside)
 
-    def _note(self, form: Form, keys: Digests, records: Digests | None) -> None:
+    def _add(self, form: Form, batch: Batch, beside: Mapping[str, Digests]) -> None:
+        """Append an entry; the lock is held."""
+        path = self.folder / f"{self._next:08d}.{form}.parquet"
+        try:
+            self._prepare()
+            _write_durably(path, batch, beside)
+        except OSError as error:
+            raise StorageFailed(
+                f"the ownership log '{self.folder}' refused a write, so nothing was sent: {error}; "
+                "make room and run the migration again"
+            ) from error
+        self._note(path, digests(batch.ids, batch.scope), beside)
+        self._next += 1
+
+    def _is_ours(self, keys: Digests) -> Mask:
+        """Which ids, by their digests, have an entry that counts: bool (n,)."""
+        ours = self._known.contains(keys)
+        if self._stands:
+            ours &= np.array([key not in self._stands for key in keys.tolist()], dtype=np.bool_)
+        return ours
+
+    def _note(self, path: Path, keys: Digests, beside: Mapping[str, Digests]) -> None:
+        """Take in an entry."""
+        form = _form(path)
+        if form == "kept":
+            self._kept.update(dict.fromkeys(keys.tolist(), _number(path)))
+            self._stands.update(keys.tolist())
+            self._overwritten -= len(keys)
+            return
+        if self._stands:
+            self._stands.difference_update(keys.tolist())
         self._known.add(keys)
         self._overwritten += len(keys) * (form == "before")
-        if records is not None:
-            self._records.add(records)
+        for name, digested in ((_RECORD, self._records), (_IMAGE, self._images)):
+            if name in beside:
+                digested.add(beside[name])
 
     def _prepare(self) -> None:
         """Before the first write: make the folder and remove what a crash left there."""
@@ -192,11 +247,10 @@ class OwnershipLog:
 
     def _load(self, first: int = 0) -> int:
         """Read all entries from a number on; return the number of the next one."""
-        paths = [path for path in self._files("absent", "before", "again") if _number(path) >= first]
+        paths = [path for path in self._files("absent", "before", "again", "kept") if _number(path) >= first]
         for path in paths:
             try:
-                keys, records = _read_digests(path)
-                self._note(_form(path), keys, records)
+                self._note(path, *_read_digests(path))
             except (pa.ArrowException, ValueError, OSError) as error:
                 if path != paths[-1]:
                     raise StorageFailed(
@@ -238,24 +292,25 @@ def _ids_only(ids: IdColumn, scope: str | None) -> Batch:
     return Batch(ids, scope, payloads=[{}] * len(ids))
 
 
-def _read_digests(path: Path) -> tuple[Digests, Digests | None]:
-    """Digests of an entry's ids, and of what was about to be written under them, if it has those."""
+def _read_digests(path: Path) -> tuple[Digests, dict[str, Digests]]:
+    """Digests of an entry's ids, and those that it has beside them, by their columns."""
     with pq.ParquetFile(path) as file:
-        table = file.read(columns=["id", _RECORD])
-    keys = digests(*ids_of(table))
-    if _RECORD not in table.column_names:
-        return keys, None
-    raw: list[Any] = table.column(_RECORD).to_pylist()
-    return keys, np.frombuffer(b"".join(raw), dtype="S16")
+        names = [name for name in (_RECORD, _IMAGE) if name in file.schema_arrow.names]
+        table = file.read(columns=["id", *names])
+    beside: dict[str, Digests] = {}
+    for name in names:
+        raw: list[Any] = table.column(name).to_pylist()
+        beside[name] = np.frombuffer(b"".join(raw), dtype="S16")
+    return digests(*ids_of(table)), beside
 
 
-def _write_durably(path: Path, batch: Batch, records: Digests | None) -> None:
+def _write_durably(path: Path, batch: Batch, beside: Mapping[str, Digests]) -> None:
     """Write a file that has its name only once its content and the name are on disk."""
     unfinished = path.with_suffix(_UNFINISHED)
     table = to_table(batch)
-    if records is not None:
-        column = pa.Array.from_buffers(pa.binary(16), len(records), [None, pa.py_buffer(records.tobytes())])
-        table = table.append_column(_RECORD, column)
+    for name, column in beside.items():
+        buffers = [None, pa.py_buffer(column.tobytes())]
+        table = table.append_column(name, pa.Array.from_buffers(pa.binary(16), len(column), buffers))
     pq.write_table(table, unfinished)
     _sync(unfinished)
     unfinished.replace(path)

@@ -287,7 +287,8 @@ class Resync:
             refused = {one.id: one.reason for one in self._writer.write(promised.batch.take(written)).refused}
         wanted = set(texts) - promised.rows.keys()
         if self._refused_are_absent:
-            wanted |= refused.keys() - keep
+            # The log may have found out only now that what stands there was never overwritten.
+            wanted |= refused.keys() - keep - (set() if self._ownership is None else self._not_written(keys))
         rows = [row for row, value in enumerate(keys.target_ids.to_pylist()) if id_text(value) in wanted]
         if rows:
             self._delete(keys.target_ids.take(rows), keys.target_scope)

@@ -106,6 +106,8 @@ class BatchWriter:
         """
         kept = self._claim(batch)
         refused = self._send(kept)
+        if refused and self._on_conflict == "overwrite":
+            self._note_kept(kept, {refusal.id for refusal in refused})
         if verify is not None:
             self._verify(_without(kept, {refusal.id for refusal in refused}), verify, moving)
         return Written(
@@ -147,6 +149,15 @@ class BatchWriter:
         if len(found.batch) == 0 or self._on_conflict == "overwrite":
             return batch
         return batch.take(np.flatnonzero(~_in(batch.ids, found.batch.ids)))
+
+    def _note_kept(self, batch: Batch, texts: set[str]) -> None:
+        """See that the log does not take for overwritten what still stands in place of records that were refused."""
+        if self._ownership is None:
+            return
+        self._retry(self._target.wait_visible)  # or a late read would show what was overwritten long ago
+        found = self._retry(partial(self._target.fetch, _only(batch, texts).ids, batch.scope)).batch
+        if len(found):
+            self._ownership.record_kept(replace(found, scope=batch.scope))
 
     def _send(self, batch: Batch) -> list[Refusal]:
         """Write all records; return those that were refused."""

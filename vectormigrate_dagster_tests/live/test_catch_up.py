@@ -278,6 +278,22 @@ def test_somebody_elses_record_stays_where_the_target_refuses_ours(tmp_path: Pat
     assert live.values(live.target) == {1: 99}
 
 
+def test_it_stays_though_it_was_noted_as_overwritten_before(tmp_path: Path) -> None:
+    log = OwnershipLog(tmp_path / "g0001-changes")
+    live = Live(tmp_path, sides_options={"ownership": log, "on_conflict": "overwrite"})
+    live.target.put(record(1, 99))
+    live.write(record(1, 1))
+    live.target.faults.append(Fault("upsert", Unavailable("it is down"), times=None))
+    with pytest.raises(Unavailable):
+        live.catch_up().step()
+    assert log.overwritten == 1
+    live.target.faults.clear()
+    live.target.refuse = lambda key: "too long"
+    live.later()
+    assert live.catch_up().step().outcomes == Counter({Outcome.REFUSED: 1})
+    assert (live.values(live.target), log.overwritten) == ({1: 99}, 0)
+
+
 def test_what_was_carried_over_is_noted_for_a_rollback(tmp_path: Path) -> None:
     log = OwnershipLog(tmp_path / "g0001-changes")
     live = Live(tmp_path, sides_options={"ownership": log, "on_conflict": "overwrite"})

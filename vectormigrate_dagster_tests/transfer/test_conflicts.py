@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import StorageFailed, TargetNotEmpty, Unavailable
-from vectormigrate_dagster.model import IdColumn, IdKind
+from vectormigrate_dagster.model import Id, IdColumn, IdKind
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer import OnConflict, OwnershipLog
+from vectormigrate_dagster.transfer.rollback import Rollback
 from vectormigrate_dagster_tests.memory import Fault, make_batch
 from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved
 
@@ -125,3 +128,53 @@ def test_what_a_re_sync_of_ours_has_written_meanwhile_is_no_conflict(
     list(pair.move(on_conflict=on_conflict, ownership=log))
     assert_moved(pair)
     assert log.overwritten == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_refused_record_was_to_overwrite_stays_somebody_elses(
+    shared: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    shared.target.refuse = refusing(5, 20)
+    if killed:  # between the refusal and its entry; whoever goes on finds the id known
+        monkeypatch.setattr(OwnershipLog, "record_kept", lambda *_: (_ for _ in ()).throw(StorageFailed("killed")))
+        with pytest.raises(StorageFailed, match="killed"):
+            list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+        monkeypatch.undo()
+    list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+    log = OwnershipLog(tmp_path)
+    assert log.wrote(IdColumn.of(IdKind.U64, [5, 15, 20]), None).tolist() == [False, True, True]
+    assert (log.overwritten, compare(make_batch(FOREIGN, seed=7).take([0]), shared.target.get(5)).equal) == (3, True)
+
+    shared.target.refuse = refusing()
+    theirs = make_batch([5], seed=8)
+    shared.target.put(theirs)  # its owner has changed it
+    list(shared.move(on_conflict="overwrite", ownership=log))
+    log = OwnershipLog(tmp_path)
+    assert (log.wrote(theirs.ids, None).tolist(), log.overwritten) == ([True], 4)
+    done = list(Rollback(shared.target, shared.mapper, lambda: Source(shared.source)).logs([log], [log]))
+    assert not [refusal for one in done for refusal in one.left]
+    assert shared.target.ids() == {*FOREIGN, 1000}
+    assert compare(theirs, shared.target.get(5)).equal
+
+
+def test_what_was_overwritten_before_it_was_refused_is_ours(shared: Pair, tmp_path: Path) -> None:
+    list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+    shared.target.refuse = refusing(5)
+    list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+    assert OwnershipLog(tmp_path).overwritten == 4
+
+
+def test_a_late_read_does_not_make_ours_somebody_elses(
+    shared: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+    ours, theirs = shared.target.get(5), make_batch(FOREIGN, seed=7).take([0])
+    shared.target.put(theirs)  # what is read until it is waited for
+    monkeypatch.setattr(shared.target, "wait_visible", lambda: shared.target.put(ours))
+    shared.target.refuse = refusing(5)
+    list(shared.move(on_conflict="overwrite", ownership=OwnershipLog(tmp_path)))
+    assert OwnershipLog(tmp_path).overwritten == 4
+
+
+def refusing(*keys: int) -> Callable[[Id], str | None]:
+    return lambda key: "it is not liked" if key in keys else None
