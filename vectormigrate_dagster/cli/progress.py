@@ -61,6 +61,13 @@ class Progress:
             self._task = self._bar.add_task(self._name, total=total or None, numbers="")
         self._bar.update(self._task, total=total or None, completed=done, numbers=_numbers(status, short=True))
 
+    def say(self, line: str) -> None:
+        """Print a line; above the bar, where there is one."""
+        if self._bar is None:
+            click.echo(f"{self._name}: {line}", err=True)
+        else:
+            self._bar.console.print(line, markup=False, highlight=False)
+
     def _with_rate(self, status: Status) -> Status:
         """The status with what we saw ourselves, where no running work reports its rate."""
         now, moved = self._clock(), status.progress.migrated_records

@@ -64,7 +64,7 @@ def rollback(settings: Settings, *, id: str, force: bool, workers: int) -> int:
 
     def run() -> RollbackDocument:
         with Progress(id) as progress:
-            return take_back(context, id, workers=workers, progress=progress)
+            return take_back(context, id, workers=workers, progress=progress, tell=progress.say)
 
     again = settings.command("rollback", id)
     with interruptible(f"what was taken back is recorded; go on with: {again}"):

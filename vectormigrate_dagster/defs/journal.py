@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -142,14 +143,29 @@ def withdraw(journal: Journal) -> None:
             return
 
 
-def wait_until_quiet(journal: Journal, *, sleep: Sleep) -> None:
-    """Wait until nothing of a re-sync can be applied any more.
+def wait_until_quiet(journal: Journal, *, loads: bool, sleep: Sleep, tell: Callable[[str], None]) -> None:
+    """Wait until nothing that was sent to the target can be applied any more.
+
+    Args:
+        journal: the migration's, whose splits were left.
+        loads: wait for loads that were killed, too, and not only for re-syncs.
+        sleep: waits.
+        tell: is told what is waited for.
 
     Raises:
         Stopped: the wait was ended.
     """
-    while (seconds := journal.busy_seconds()) > 0:
-        sleep(min(seconds, _LOOK_SECONDS))
+
+    def seconds() -> float:
+        return max(journal.busy_seconds(), journal.loading_seconds() if loads else 0.0)
+
+    if (first := seconds()) > _LOOK_SECONDS:
+        tell(
+            f"waiting for about {math.ceil(first)} s: what was sent before may arrive at the target until then "
+            "(journal.request_seconds of the migration file)"
+        )
+    while (left := seconds()) > 0:
+        sleep(min(left, _LOOK_SECONDS))
 
 
 def require_source_is_primary(journal: Journal) -> None:

@@ -157,6 +157,7 @@ def load_batches(
             open_journal(context.instance, migration, plan) as journal,
             source.open_source(sleep=sleep) as opened,
             target.open_target(sleep=sleep) as written,
+            SplitGuard(journal, work.key, work.split) as guard,
         ):
             require_source_is_primary(journal)
             require_planned(source, plan.source)
@@ -175,7 +176,7 @@ def load_batches(
                 on_conflict=settings.on_conflict,
                 ownership=ownership_of(work.log, plan, work.key, whose),
                 sent=sent_of(work.log, work.key, whose),
-                guard=SplitGuard(journal, work.key, work.split),
+                guard=guard,
                 throttle=throttle,
                 stop=recorder.should_stop,
                 verify_every=settings.validate_every,

@@ -7,10 +7,9 @@ the records were is put away, and the keys of the generation are deleted. The ne
 
 # Dagster reads the annotations of ops and checks when they are defined: they may not be put off.
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
@@ -36,7 +35,7 @@ from vectormigrate_dagster.defs.state import (
     rollback_key,
     target_key,
 )
-from vectormigrate_dagster.defs.target import ownership_folders, retire, sent_ranges
+from vectormigrate_dagster.defs.target import logs_to_take_back, retire, sent_ranges
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
 from vectormigrate_dagster.errors import LeaseHeld, NotFound
@@ -45,7 +44,6 @@ from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import Batch, id_text
 from vectormigrate_dagster.model.vectors import Mask
-from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.transfer.rollback import WORKERS, Rollback, Undone, entries_after
 from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
@@ -84,7 +82,7 @@ def roll_back_partition(
     """Take back what was written of this partition."""
     with explained():
         lease.take(context.instance, migration.id)
-        begin_rollback(MigrationLog(context.instance, migration.id), migration)
+        begin_rollback(MigrationLog(context.instance, migration.id), migration, tell=context.log.info)
         work = PartitionWork(context, migration, lease, undoing=True)
         require_planned(target, work.plan.target)
         state = work.undoing()
@@ -180,8 +178,15 @@ def rollback_job(migration: Migration) -> dg.JobDefinition:
     )
 
 
-def begin_rollback(log: MigrationLog, migration: Migration) -> None:
+def begin_rollback(log: MigrationLog, migration: Migration, *, tell: Callable[[str], None]) -> None:
     """Note that a rollback has begun, unless it has; from then on nothing is loaded or caught up with by the plan.
+
+    Returns once nothing that was sent before can still be applied.
+
+    Args:
+        log: the migration's state.
+        migration: the migration file.
+        tell: is told what is waited for.
 
     Raises:
         PlanOutdated: there is no plan, or the application writes to the target.
@@ -192,11 +197,15 @@ def begin_rollback(log: MigrationLog, migration: Migration) -> None:
     with open_journal(log.instance, migration, plan) as journal:
         with held(Lease(log.instance, log.migration_id, _BEGIN), _BEGIN_SECONDS):
             log.refresh()
-            if log.rollback(plan) is None:
+            begins = log.rollback(plan) is None
+            if begins:
                 _begin(log, plan, journal)
             # Whoever has noted it may have died before this; who looked at the state before that has to look again.
+            journal.leave_splits(over=begins)
             withdraw(journal)
-        wait_until_quiet(journal, sleep=Interrupt(stop_requested).sleep)
+        # What an embedded database was sent died with the process that had opened it.
+        loads = not migration.target.embedded
+        wait_until_quiet(journal, loads=loads, sleep=Interrupt(stop_requested).sleep, tell=tell)
 
 
 def _begin(log: MigrationLog, plan: Plan, journal: Journal) -> None:
@@ -266,7 +275,7 @@ def _undone(work: PartitionWork, rollback: Rollback, *, after: str | None) -> Ge
     if target is None:
         return  # nothing was written
     if target.state == "existing":
-        yield from rollback.logs(*_logs(work), after=after)
+        yield from rollback.logs(*logs_to_take_back(work.log, work.plan, work.key), after=after)
         return
     sent, state = sent_ranges(work.log), work.log.partition(work.plan, work.key)
     reached = None if state is None or state.after is None else work.split.kind.decode(state.after)
@@ -284,24 +293,10 @@ def _undone(work: PartitionWork, rollback: Rollback, *, after: str | None) -> Ge
 def _gone(work: PartitionWork, rollback: Rollback, *, after: str | None) -> Generator[Undone]:
     """Name the records that stood in a collection which somebody has dropped since: they cannot be written back."""
     del rollback
-    logs, _ = _logs(work)
+    logs, _ = logs_to_take_back(work.log, work.plan, work.key)
     for name, entry in entries_after(logs, after):
         texts = map(id_text, entry.batch.ids.to_pylist()) if entry.form == "before" else ()
         yield Undone(after=name, undone=0, left=tuple(Refusal(text, _GONE, entry.batch.scope) for text in texts))
-
-
-def _logs(work: PartitionWork) -> tuple[list[OwnershipLog], list[OwnershipLog]]:
-    """The logs that a partition's run takes back, and those that may tell that their records were written again.
-
-    What earlier generations wrote is shared among the partitions of this one, wherever their splits were cut. Any
-    partition may have written it again; what this generation wrote first, only its own partition may. So without
-    earlier generations no more than one log is in memory.
-    """
-    keys, folders = work.plan.keys, ownership_folders(work.log)
-    earlier = [folder for folder in folders if folder.name not in keys][keys.index(work.key) :: len(keys)]
-    wanted = [*earlier, *(folder for folder in folders if folder.name == work.key)]
-    opened: dict[Path, OwnershipLog] = {folder: OwnershipLog(folder) for folder in (folders if earlier else wanted)}
-    return [opened[folder] for folder in wanted], list(opened.values())
 
 
 def _is_there(target: Database, throttle: Throttle) -> bool:

@@ -117,6 +117,20 @@ def ownership_folders(log: MigrationLog) -> list[Path]:
     return sorted((_folder(log) / "ownership").glob("g*-*"))
 
 
+def logs_to_take_back(log: MigrationLog, plan: Plan, key: str) -> tuple[list[OwnershipLog], list[OwnershipLog]]:
+    """The logs that a partition's run takes back, and those that may tell that their records were written again.
+
+    What earlier generations wrote is shared among the partitions of this one, wherever their splits were cut. Any
+    partition may have written it again; what this generation wrote first, only its own partition may. So without
+    earlier generations no more than one log is in memory.
+    """
+    keys, folders = plan.keys, ownership_folders(log)
+    earlier = [folder for folder in folders if folder.name not in keys][keys.index(key) :: len(keys)]
+    wanted = [*earlier, *(folder for folder in folders if folder.name == key)]
+    opened: dict[Path, OwnershipLog] = {folder: OwnershipLog(folder) for folder in (folders if earlier else wanted)}
+    return [opened[folder] for folder in wanted], list(opened.values())
+
+
 def overwritten(log: MigrationLog) -> int:
     """How many records that stood in the target before are kept in ownership logs; one log in memory at a time."""
     folders = [folder for folder in ownership_folders(log) if any(folder.glob("*.before.parquet"))]

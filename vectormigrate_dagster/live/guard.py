@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
+from vectormigrate_dagster.errors import StorageFailed
 from vectormigrate_dagster.live.journal import Journal, Key, SplitAttempt
 from vectormigrate_dagster.model import IdColumn, Split
 from vectormigrate_dagster.transfer.guard import WriteGuard
@@ -16,7 +20,8 @@ LEASE_SECONDS = 60.0
 class SplitGuard:
     """One attempt to load a split; what `transfer.transfer_split` takes as `guard`.
 
-    Another attempt ends this one: the next write then raises `LeaseHeld`, and the split is loaded by the other.
+    Another attempt ends this one: the next write then raises `LeaseHeld`, and the split is loaded by the other. As a
+    context it notes an attempt's early end: nobody then waits for requests that it did not send.
 
     Args:
         journal: the migration's.
@@ -35,6 +40,17 @@ class SplitGuard:
         self._lock = threading.Lock()
         self._attempt: SplitAttempt | None = None
         self._unsure_until = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an interrupt (no `Exception`) a thread may still be sending, as after a kill.
+        if isinstance(error, Exception) and self._attempt is not None:
+            with suppress(StorageFailed):  # what ended the load is told; this only spares others a wait
+                self._journal.rest_split(self._attempt, unsure=self._unsure_seconds())
 
     @property
     def attempt(self) -> SplitAttempt:
@@ -67,8 +83,7 @@ class SplitGuard:
             LeaseHeld: another attempt has begun.
             StorageFailed: the journal cannot be written.
         """
-        unsure = max(0.0, self._unsure_until - time.monotonic())
-        self.touched = self._journal.leave_split(self.attempt, belongs=self._belongs, unsure=unsure)
+        self.touched = self._journal.leave_split(self.attempt, belongs=self._belongs, unsure=self._unsure_seconds())
 
     def _check(self) -> None:
         """See that this attempt may send; renews it once half of its time is over."""
@@ -82,6 +97,10 @@ class SplitGuard:
     def _unsure(self) -> None:
         bounds = self.attempt.control.bounds
         self._unsure_until = time.monotonic() + bounds.request + bounds.margin
+
+    def _unsure_seconds(self) -> float:
+        """For how long a request whose outcome is not known may still be applied."""
+        return max(0.0, self._unsure_until - time.monotonic())
 
     def _belongs(self, key: Key) -> bool:
         split = self._split

@@ -29,7 +29,12 @@ from vectormigrate_dagster.transfer.throttle import Interrupt
 
 
 def rollback(
-    context: Context, migration_id: str, *, workers: int = WORKERS, progress: Callable[[Status], None] | None = None
+    context: Context,
+    migration_id: str,
+    *,
+    workers: int = WORKERS,
+    progress: Callable[[Status], None] | None = None,
+    tell: Callable[[str], None] = lambda line: None,  # noqa: ARG005  # nobody listens
 ) -> RollbackDocument:
     """Take back everything that the stored plan wrote, partition by partition.
 
@@ -38,6 +43,7 @@ def rollback(
         migration_id: the migration.
         workers: batches that are taken back at once; one on an embedded database, whatever is asked for.
         progress: called with the status about twice a second.
+        tell: is told what is waited for, if anything is.
 
     Raises:
         PlanOutdated: there is no plan.
@@ -54,7 +60,7 @@ def rollback(
         log.refresh()
         already = is_rolled_back(log, plan)
         if not already:
-            work = _Work(instance, migration, plan, workers)
+            work = _Work(instance, migration, plan, workers, tell)
             with held(Lease(instance, migration.id, ROLLBACK), 0):
                 in_foreground(work.run, lambda: work.look(progress))
             log.refresh()
@@ -64,11 +70,19 @@ def rollback(
 class _Work:
     """Takes back one partition after the other; several batches of it at a time."""
 
-    def __init__(self, instance: dg.DagsterInstance, migration: Migration, plan: Plan, workers: int) -> None:
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        migration: Migration,
+        plan: Plan,
+        workers: int,
+        tell: Callable[[str], None],
+    ) -> None:
         self._instance = instance
         self._migration = migration
         self._plan = plan
         self._workers = workers
+        self._tell = tell
         self._target = endpoints(migration)[1]
         self._log = MigrationLog(instance, migration.id)
         self._seen = MigrationLog(instance, migration.id)
@@ -81,7 +95,7 @@ class _Work:
         Raises:
             VectorMigrateError: what ended it.
         """
-        begin_rollback(self._log, self._migration)
+        begin_rollback(self._log, self._migration, tell=self._tell)
         sync_keys(self._instance, self._migration.id, self._plan)
         job = rollback_job(self._migration)
         ops = {"roll_back_partition": {"workers": self._workers}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import pytest
 
 from vectormigrate_dagster.cli import undo
 from vectormigrate_dagster.errors import LeaseHeld, Stopped
+from vectormigrate_dagster.services.models import RollbackDocument
 from vectormigrate_dagster_tests.cli.support import ROLLED_BACK, Services, run
 
 
@@ -91,3 +93,14 @@ def test_an_interrupt_says_how_to_go_on(services: Services) -> None:
 def test_a_load_at_work_is_exit_code_one(services: Services) -> None:
     services.answers["rollback.rollback"] = LeaseHeld("migration 'm' is at work")
     assert run("rollback", "m", "--force").exit_code == 1
+
+
+def test_what_is_waited_for_is_said_on_the_side(services: Services) -> None:
+    def waits(*_: Any, tell: Callable[[str], None], **__: Any) -> RollbackDocument:
+        tell("waiting for about 125 s")
+        return ROLLED_BACK
+
+    services.answers["rollback.rollback"] = waits
+    result = run("rollback", "m", "--force", "--json")
+    assert json.loads(result.stdout)["undone"] == 9000
+    assert "m: waiting for about 125 s" in result.stderr

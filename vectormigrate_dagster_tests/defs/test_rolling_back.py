@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -14,16 +13,20 @@ import pytest
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration, ScheduleConfig
+from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.definitions import definitions_of
 from vectormigrate_dagster.defs import names, planning, rolling_back
 from vectormigrate_dagster.defs.automation import open_partitions, schedule_of
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.home import migration_folder
 from vectormigrate_dagster.defs.jobs import load_job, plan_job, validate_job
+from vectormigrate_dagster.defs.journal import open_journal
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease, held
 from vectormigrate_dagster.defs.rolling_back import begin_rollback, rollback_job
 from vectormigrate_dagster.defs.state import now
-from vectormigrate_dagster.errors import LeaseHeld, NotFound, PlanOutdated
+from vectormigrate_dagster.defs.target import logs_to_take_back
+from vectormigrate_dagster.errors import LeaseHeld, NotFound, PlanOutdated, Unavailable
+from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.migration_file import load_migration
 from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.services.runs import run_job
@@ -32,7 +35,8 @@ from vectormigrate_dagster.transfer.rollback import entries_after
 from vectormigrate_dagster_tests.collections_of_everything import read_everything
 from vectormigrate_dagster_tests.conftest import SMALL
 from vectormigrate_dagster_tests.defs.test_target import FOREIGN, foreign_records
-from vectormigrate_dagster_tests.harness import ID, NOTHING, Workplace, differences
+from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn
+from vectormigrate_dagster_tests.harness import COLLECTION, ID, NOTHING, Workplace, differences, schema
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ def test_a_load_that_begins_just_then_ends_the_rollback(
 
     monkeypatch.setattr(rolling_back, "require_nobody_loads", then_somebody_begins)
     with pytest.raises(LeaseHeld, match=plan.keys[-1]):
-        begin_rollback(planned, migration)
+        begin_rollback(planned, migration, tell=[].append)
     assert planned.rollback(plan) is None
     lease.release()
 
@@ -152,7 +156,7 @@ def test_a_rollback_that_begins_just_then_ends_a_new_plan(
     hold = planning._hold_all
 
     def after_a_rollback_has_begun(*arguments: Any) -> None:
-        begin_rollback(MigrationLog(instance, ID), migration)
+        begin_rollback(MigrationLog(instance, ID), migration, tell=[].append)
         hold(*arguments)
 
     monkeypatch.setattr(planning, "_hold_all", after_a_rollback_has_begun)
@@ -317,11 +321,60 @@ def test_no_more_logs_are_read_than_may_tell_something(planned: MigrationLog) ->
     folder = migration_folder(planned.instance, ID) / "ownership"
     for key in plan.keys:
         OwnershipLog(folder / key).record_absent(FOREIGN.ids, None)
-    work: Any = SimpleNamespace(log=planned, plan=plan, key=plan.keys[-1])
-    for logs in rolling_back._logs(work):
+    for logs in logs_to_take_back(planned, plan, plan.keys[-1]):
         assert [log.folder.name for log in logs] == [plan.keys[-1]]
     OwnershipLog(folder / "g0000-00000").record_absent(FOREIGN.ids, None)
-    work.key = plan.keys[0]
-    mine, known = rolling_back._logs(work)
+    mine, known = logs_to_take_back(planned, plan, plan.keys[0])
     assert [log.folder.name for log in mine] == ["g0000-00000", plan.keys[0]]
     assert [log.folder.name for log in known] == ["g0000-00000", *plan.keys]
+
+
+def test_what_a_killed_load_had_sent_lands_before_anything_is_taken_back(
+    instance: dg.DagsterInstance, place: Workplace, qdrant_stand_in: QdrantStandIn
+) -> None:
+    """Afterwards nobody would come back for it: it stands in somebody else's collection, in place of his record."""
+    place = replace(place, target=Endpoint(type="qdrant", url=qdrant_stand_in.url, collection=COLLECTION))
+    place.write(transfer={"partition_records": 150, "on_conflict": "overwrite"}, journal={"request_seconds": 0.7})
+    migration = load_migration(place.migrations / f"{ID}.yaml")
+    with databases.open_target(place.target) as target:
+        target.create(schema("qdrant"))
+        target.upsert(replace(FOREIGN, ids=IdColumn.of(IdKind.U64, [5, 9999])))
+        before = read_everything(place.target)
+        run_job(plan_job(migration), instance, ID)
+        keys = MigrationLog(instance, ID).require_plan().keys
+        load(instance, migration, keys[0])
+        written = target.fetch(IdColumn.of(IdKind.U64, [7])).batch
+        target.delete(written.ids)  # the load has sent it, it has not arrived, and the load is killed
+        with open_journal(instance, migration) as journal:
+            journal.begin_split(keys[0], seconds=60)
+        said: list[str] = []
+
+        def arrives(line: str) -> None:
+            said.append(line)
+            target.upsert(written)
+
+        begin_rollback(MigrationLog(instance, ID), migration, tell=arrives)
+    assert said == [
+        "waiting for about 1 s: what was sent before may arrive at the target until then "
+        "(journal.request_seconds of the migration file)"
+    ]
+    for key in keys:
+        undo(instance, migration, key)
+    assert read_everything(place.target) == before
+
+
+def test_nobody_waits_for_a_load_that_has_ended_by_itself_or_wrote_to_an_embedded_database(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, *_ = planned.require_plan().keys
+    with open_journal(instance, migration) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(RecordMapper, "map", lambda *_: (_ for _ in ()).throw(Unavailable("it is down")))
+            with pytest.raises(Unavailable):
+                load(instance, migration, key)
+        assert journal.loading_seconds() == 0
+        journal.begin_split(key, seconds=60)
+        said: list[str] = []
+        begin_rollback(planned, migration, tell=said.append)
+        assert not said
+        assert journal.loading_seconds() > 100

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vectormigrate_dagster.errors import LeaseHeld, Unavailable
+from vectormigrate_dagster.errors import LeaseHeld, Throttled, Unavailable
 from vectormigrate_dagster.live.guard import SplitGuard
 from vectormigrate_dagster.model import IdColumn, IdKind, Split
-from vectormigrate_dagster_tests.live.support import Live, record
+from vectormigrate_dagster_tests.live.support import BOUNDS, Live, record
 from vectormigrate_dagster_tests.memory import Fault
 
 
@@ -212,3 +212,47 @@ def test_a_sample_that_catching_up_has_changed_meanwhile_is_no_failure(live: Liv
     live.load(verify_every=1)
     live.catch_up().step()
     live.assert_equal()
+
+
+@pytest.mark.parametrize("ends", ["killed", "interrupted", "failed", "failed in doubt"])
+def test_who_takes_a_load_back_waits_for_what_it_may_have_sent_and_no_longer(live: Live, ends: str) -> None:
+    live.source.put(record(1, 1))
+    if ends == "killed":
+        live.guard(seconds=60.0).begin()
+        expected = 60.0 + BOUNDS.request
+    elif ends == "interrupted":  # a second time, so that it did not wait for its threads
+        guard = live.guard(seconds=60.0)
+        guard.begin()
+        guard.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+        expected = 60.0 + BOUNDS.request
+    else:
+        error = Unavailable("timeout") if ends == "failed in doubt" else Throttled("slow down")
+        live.target.faults.append(Fault("upsert", error, times=None))
+        with pytest.raises(type(error)), live.guard() as guard:
+            live.load(guard=guard)
+        expected = BOUNDS.request if ends == "failed in doubt" else 0.0
+    journal = live.journal
+    assert journal.loading_seconds() == pytest.approx(expected, abs=30)
+    live.later(20)
+    journal.leave_splits(over=False)
+    assert journal.loading_seconds() == pytest.approx(max(0.0, expected - 20), abs=15)
+    journal.leave_splits(over=True)  # nobody loads any more, so nothing is sent after now
+    assert journal.loading_seconds() == pytest.approx(min(max(0.0, expected - 20), BOUNDS.request), abs=15)
+    live.later()
+    assert journal.loading_seconds() == 0
+
+
+def test_a_load_that_is_taken_back_cannot_renew_its_attempt(live: Live) -> None:
+    guard = live.guard(seconds=0.0)
+    guard.begin()
+    live.journal.leave_splits(over=False)
+    with pytest.raises(LeaseHeld, match="taken over"):
+        guard.writes.check()
+
+
+def test_an_attempt_that_ended_says_nothing_of_the_one_after_it(live: Live) -> None:
+    first = live.guard(seconds=60.0)
+    first.begin()
+    live.guard(seconds=60.0).begin()
+    live.journal.rest_split(first.attempt)
+    assert live.journal.loading_seconds() > BOUNDS.request

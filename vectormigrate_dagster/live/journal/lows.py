@@ -108,11 +108,24 @@ def leave(connection: sa.Connection, migration: str, split: str, *, until: float
     connection.execute(sa.update(LOWS).where(_of(migration, split)).values(values))
 
 
-def leave_all(connection: sa.Connection, migration: str) -> None:
-    """Leave every split, because its plan was replaced; whoever is at work on one finds its attempt gone."""
+def rest(connection: sa.Connection, migration: str, split: str, *, attempt: str, until: float) -> None:
+    """Note that an attempt sends nothing any more, and that what it has sent is applied by then; another's stays."""
+    mine = _of(migration, split) & (LOWS.c.attempt == attempt)
+    connection.execute(sa.update(LOWS).where(mine).values(sends_until=until))
+
+
+def leave_all(connection: sa.Connection, migration: str, *, until: float = float("inf")) -> None:
+    """Leave every split, because its plan has ended; whoever is at work on one finds its attempt gone.
+
+    Args:
+        connection: a transaction.
+        migration: whose splits.
+        until: when all that was sent is applied at the latest, where that is known.
+    """
     rows = connection.execute(sa.select(LOWS).where(LOWS.c.migration == migration)).all()
     for row in rows:
-        values = {"attempt": _LEFT, "abandoned_until": max(row.abandoned_until, row.sends_until)}
+        over = min(max(row.abandoned_until, row.sends_until), until)
+        values = {"attempt": _LEFT, "sends_until": over, "abandoned_until": over}
         connection.execute(sa.update(LOWS).where(_of(migration, row.split)).values(values))
 
 

@@ -110,6 +110,32 @@ class Splits(Held):
                 return None
             return self._touch_split(connection, control, attempt.split, attempt.low, now, belongs)
 
+    def rest_split(self, attempt: SplitAttempt, *, unsure: float = 0.0) -> None:
+        """Note that an attempt has ended before its split did, so that nobody waits for what it might have sent.
+
+        Args:
+            attempt: the split's; nothing happens if another one has begun.
+            unsure: as of `leave_split`.
+        """
+        with self.holding("share") as (connection, _):
+            until = self.database.now(connection) + unsure
+            lows.rest(connection, self.migration, attempt.split, attempt=attempt.attempt, until=until)
+
+    def leave_splits(self, *, over: bool) -> None:
+        """Leave every split, because what was loaded is taken back; whoever loads cannot renew his attempt.
+
+        Args:
+            over: nobody loads any more, so that all that was sent is applied within `Bounds.request`.
+        """
+        with self.holding("update") as (connection, control):
+            until = self.database.now(connection) + control.bounds.request if over else float("inf")
+            lows.leave_all(connection, self.migration, until=until)
+
+    def loading_seconds(self) -> float:
+        """Seconds until no request of an unfinished split can be applied any more, if nobody renews it."""
+        with self.database.reading() as connection:
+            return max(0.0, lows.last(connection, self.migration) - self.database.now(connection))
+
     def retire_splits(self) -> int:
         """Finish splits that were left, as far as none of their requests can be applied any more; return how many."""
         with self.database.reading() as connection:  # every step of catching up asks, and there is seldom any
