@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,9 @@ def _live(live: LiveStatus) -> str:
     alike = f"; {unlike:,} {agreeing(unlike, 'is')} not alike (refused/catch-up.jsonl in the home)" if unlike else ""
     compared = f"; {live.compared:,} of {counted(live.parts, 'part')} {agreeing(live.compared, 'is')} compared"
     comparing = compared if live.parts else ""
-    return f"{(live.state or '').replace('_', ' ')}, the {live.primary} is primary: {follows}{comparing}{alike}"
+    # Nobody writes each second how far it is, and where nobody looks at all the last word stands for ever.
+    age = "" if live.at is None else f" (as of {duration(max(0.0, (datetime.now(UTC) - live.at).total_seconds()))} ago)"
+    return f"{(live.state or '').replace('_', ' ')}, the {live.primary} is primary: {follows}{comparing}{alike}{age}"
 
 
 def show_list(found: MigrationList, folder: Path) -> None:

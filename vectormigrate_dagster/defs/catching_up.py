@@ -13,10 +13,11 @@ import dagster as dg
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.exceptions import note_unlike
 from vectormigrate_dagster.defs.journal import KEPT_SECONDS, open_journal, principal
 from vectormigrate_dagster.defs.live import note_live, open_sides, settle_state
 from vectormigrate_dagster.defs.planning import require_not_rolled_back
-from vectormigrate_dagster.defs.refusals import LoadLists, list_unlike
+from vectormigrate_dagster.defs.refusals import LoadLists
 from vectormigrate_dagster.defs.state import LiveState, now
 from vectormigrate_dagster.defs.storage import storage
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -125,9 +126,9 @@ def catch_up_migration(
                 try:
                     loop.run(throttle.interrupt.sleep)
                 finally:
-                    list_unlike(log, plan, journal)
+                    note_unlike(log, plan, journal)
         else:
-            list_unlike(log, plan, journal)  # others may have caught up, elsewhere
+            note_unlike(log, plan, journal)  # others may have caught up, elsewhere
         caught.live = note_live(log, plan, journal)
     return caught
 
@@ -233,7 +234,7 @@ class _Loop:
         self._require_wanted()
         if time.monotonic() - self._told >= _LIST_SECONDS:
             self._told = time.monotonic()
-            list_unlike(log, plan, self._journal)
+            note_unlike(log, plan, self._journal)
         if time.monotonic() - self._pruned >= PRUNE_SECONDS:
             self._pruned = time.monotonic()
             self._journal.prune(age=KEPT_SECONDS)

@@ -24,6 +24,7 @@ from vectormigrate_dagster.defs.state import (
     CONTROL,
     LIVE,
     POLL,
+    SINCE_LOAD,
     VALIDATION,
     VALIDATION_ROUND,
     Continue,
@@ -34,6 +35,7 @@ from vectormigrate_dagster.defs.state import (
     PlanSummary,
     PollState,
     RollbackState,
+    SinceLoad,
     TargetState,
     ValidationRound,
     ValidationState,
@@ -135,6 +137,11 @@ class MigrationLog:
         """How far `plan`'s live migration was when somebody looked last; None if nobody has."""
         state = self._get(LIVE, LiveState)
         return state if state is not None and state.plan == plan.digest else None
+
+    def since_load(self, plan: Plan | PlanSummary) -> SinceLoad:
+        """What of `plan`'s records has turned out to be refused, or not to be, after they were loaded."""
+        state = self._get(SINCE_LOAD, SinceLoad)
+        return state if state is not None and state.plan == plan.digest else SinceLoad(plan=plan.digest)
 
     def poll(self, field: str) -> PollState | None:
         """How far polling `field` has come; it does not depend on a plan."""

@@ -7,10 +7,10 @@ from itertools import islice
 
 from vectormigrate_dagster.databases import Refusal
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.refusals import Where, read_refusals, refusals_path, vanished_path
-from vectormigrate_dagster.defs.state import PartitionState, TargetState
+from vectormigrate_dagster.defs.refusals import Where, list_unlike, read_refusals, refusals_path, vanished_path
+from vectormigrate_dagster.defs.state import SINCE_LOAD, PartitionState, SinceLoad, TargetState
 from vectormigrate_dagster.defs.target import overwritten, written_by
-from vectormigrate_dagster.live.journal import Journal, Key, Verdict
+from vectormigrate_dagster.live.journal import Journal, Key, State, Verdict
 from vectormigrate_dagster.live.judging import is_excused
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import ScopeKind, Split
@@ -63,6 +63,33 @@ def _refused_ids(since: _Since, listed: Iterable[Iterable[Where]]) -> frozenset[
 
 def _listed(log: MigrationLog, key: str) -> list[Where]:
     return list(map(_where, read_refusals(refusals_path(log, key))))
+
+
+def note_unlike(log: MigrationLog, plan: Plan, journal: Journal) -> None:
+    """Tell people what catching up has found that cannot be moved: in a list, and in what `status` counts.
+
+    Once a migration is completed, the journal has forgotten, and what was told last stays.
+
+    Raises:
+        StorageFailed: the list cannot be written.
+    """
+    list_unlike(log, plan, journal)
+    found, told = _since_load(log, plan, journal), log.since_load(plan)
+    is_news = (found.refused, found.vanished) != (told.refused, told.vanished)
+    if is_news and journal.control().state is not State.COMPLETED:  # asked after the journal was read
+        log.record(SINCE_LOAD, found)
+
+
+def _since_load(log: MigrationLog, plan: Plan, journal: Journal) -> SinceLoad:
+    """What the journal's verdicts change in the numbers of the load; `exceptions_of` counts alike."""
+    since = _Since(plan, None, journal)
+    if not since.any:
+        return SinceLoad(plan=plan.digest)
+    refused = vanished = 0
+    for key, state in log.partitions(plan).items():
+        refused += since.judged(_listed(log, key), state.refused)
+        vanished += since.judged(map(_where, read_refusals(vanished_path(log, key))), state.vanished)
+    return SinceLoad(plan=plan.digest, refused=len(since.excused) - refused, vanished=-vanished)
 
 
 def pre_existing(log: MigrationLog, plan: Plan, journal: Journal | None) -> int:

@@ -12,6 +12,7 @@ VALIDATION = "validation"
 VALIDATION_ROUND = "validation-round"
 CONTINUE = "continue"
 LIVE = "live"
+SINCE_LOAD = "since-load"
 POLL = "poll"
 
 Indexing = Literal["deferred", "building", "built"]
@@ -176,6 +177,18 @@ class LiveState(_Document):
     blocked_by: tuple[str, ...] = ()
     changed_by: str = ""
     reason: str = ""
+
+
+class SinceLoad(_Document):
+    """How many more records cannot be moved than the load has counted, as catching up has found.
+
+    Args:
+        refused, vanished: as of `PartitionState`; less than 0 where records were mended or deleted since.
+    """
+
+    plan: str
+    refused: int = 0
+    vanished: int = 0
 
 
 class PollState(_Document):

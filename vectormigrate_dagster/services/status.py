@@ -128,6 +128,7 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
     settled = sum(s.acknowledged + s.skipped + s.refused + s.vanished for s in states.values())
     rate = sum(states[key].rate for key in running if states[key].state == "loading") or None
     left = max(0, plan.source_records - settled)
+    since = log.since_load(plan)
     return Status(
         migration_id=migration.id,
         status=word,
@@ -146,8 +147,8 @@ def status_of(log: MigrationLog, migration: Migration, plan: PlanSummary | None)
             running=len(running),
         ),
         skipped=sum(state.skipped for state in states.values()),
-        refused=sum(state.refused for state in states.values()),
-        vanished=sum(state.vanished for state in states.values()),
+        refused=max(0, since.refused + sum(state.refused for state in states.values())),
+        vanished=max(0, since.vanished + sum(state.vanished for state in states.values())),
         source=source,
         target=target,
         indexing=None if written is None else written.indexing,

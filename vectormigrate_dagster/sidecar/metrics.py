@@ -6,6 +6,7 @@ Labels are bounded: migrations that have a file, and words of ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -29,14 +30,11 @@ _OF_MIGRATIONS: tuple[tuple[str, str, Value], ...] = (
     ("state_age_seconds", "Age of the newest recorded state.", lambda s: s.stale_seconds),
     ("lag_records", "Changes of the application that the target does not have yet.", lambda s: s.live.lag_records),
     ("lag_seconds", "Age of the oldest of these changes.", lambda s: s.live.lag_seconds),
+    ("lag_timestamp_seconds", "When somebody looked at them last.", lambda s: _seconds(s.live.at)),
     ("validation_passed", "1 if the newest validation passed, 0 if not.", lambda s: _number(s.validation.passed)),
     ("validated_records", "Records that it compared.", lambda s: s.validation.checked),
     ("mismatched_records", "Records that it found different.", lambda s: s.validation.mismatched),
-    (
-        "validation_timestamp_seconds",
-        "When it ended.",
-        lambda s: None if s.validation.at is None else s.validation.at.timestamp(),
-    ),
+    ("validation_timestamp_seconds", "When it ended.", lambda s: _seconds(s.validation.at)),
 )
 
 
@@ -140,3 +138,7 @@ def _of_the_sidecar(counters: Counters) -> Iterator[CounterMetricFamily]:
 
 def _number(word: bool | None) -> float | None:
     return None if word is None else float(word)
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from vectormigrate_dagster.cli import progress as progress_module
 from vectormigrate_dagster.cli.progress import Progress, watch
 from vectormigrate_dagster.cli.render import duration
+from vectormigrate_dagster.services.models import LiveStatus, UnrepairedRecord
 from vectormigrate_dagster.services.models import Progress as Done
-from vectormigrate_dagster.services.models import UnrepairedRecord
 from vectormigrate_dagster_tests.cli.support import COMPLETED, REPAIRED, STATUS, VERBS_WITH_JSON, Services, run
 
 
@@ -33,6 +34,15 @@ def test_tables_fit_and_repeat_data_as_it_is(
     if arguments[0] == "plan":
         assert "37 of 10,000 values exceed 2^53 [int_rounded]" in " ".join(shown.split())
         assert "lossy (allowed)" in shown
+
+
+def test_how_far_behind_the_other_side_is_comes_with_the_age_of_that(services: Services) -> None:
+    looked = datetime.now(UTC) - timedelta(hours=1, seconds=20)
+    live = LiveStatus(state="catching_up", primary="source", lag_records=3, lag_seconds=2.0, at=looked)
+    services.answers["status.status"] = STATUS.model_copy(update={"live": live})
+    shown = " ".join(run("status", "m").stdout.split())
+    assert "3 changes wait, the oldest for 2.0 s (as of 1 h 0 min ago)" in shown
+    assert f'"at":"{looked:%Y-%m-%dT%H:%M:%S}' in run("status", "m", "--json").stdout.replace(" ", "")
 
 
 class Clock:

@@ -22,6 +22,7 @@ from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.exceptions import exceptions_of
 from vectormigrate_dagster.defs.live import known_journal
 from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind
+from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.live import catch_up, report_changes
 from vectormigrate_dagster.services.migrate import migrate
@@ -128,6 +129,7 @@ def test_what_the_load_refused_counts_no_more_once_it_is_mended_or_gone(living: 
         assert "the target holds 38 records, 38 were expected: 38 in the source" in found.tiers[0].summary
     assert (known(context).refused, known(context).refused_ids) == (0, frozenset())
     assert (status(context, ID).live.unlike, listed(context)) == (0, {})
+    assert status(context, ID).refused == 0
 
     # It is compared again, so what is wrong with it is found.
     with databases.open_target(living.target) as target:
@@ -150,6 +152,7 @@ def test_what_catching_up_refuses_is_counted_once_and_listed_until_it_is_mended(
     done = catch_up(context, ID)
     assert (done.records, done.live.unlike, done.unlike_file) == ({"refused": 3}, 3, str(context.unlike(ID)))
     _show_caught(done)
+    assert status(context, ID).refused == 4  # 3 is the load's, 5 is of both, 25 and 27 are of catching up
     assert f"3 records are not alike on both sides; listed in {context.unlike(ID)}" in capsys.readouterr().out
     found = listed(context)
     assert found.keys() == {"5", "25", "27"}
@@ -168,6 +171,7 @@ def test_what_catching_up_refuses_is_counted_once_and_listed_until_it_is_mended(
     report_changes(context, ID, [5, 25, 27])
     assert catch_up(context, ID).records == {"repaired": 2, "gone": 1}
     assert (listed(context), context.unlike(ID).exists()) == ({}, False)
+    assert status(context, ID).refused == 1
     for passed in both_pass(context):
         assert "39 in the source - 1 refused" in passed.tiers[0].summary
     assert {number for number, _, _ in arrived(living.target)} == {*range(1, COUNT + 1)} - {3, 27}
@@ -208,3 +212,18 @@ def test_what_is_left_alone_in_somebody_elses_place_is_allowed_for_and_listed(li
         target.delete(IdColumn.of(IdKind.I64, [7]))
         target.delete(IdColumn.of(IdKind.I64, [8]))
     assert not validate(context, ID, full=True, again=True).passed
+
+
+def test_what_a_refused_record_was_to_overwrite_is_counted_and_stays(living: Workplace, refusing: set[int]) -> None:
+    fill(living.target, Records.of(2))
+    with databases.open_target(living.target) as target:
+        theirs = target.fetch(IdColumn.of(IdKind.I64, [1])).batch
+    living.write(transfer={"partition_records": 20, "on_conflict": "overwrite"}, validation={"search": {"queries": 0}})
+    context = context_of(living)
+    refusing |= {1, 7}
+    assert migrate(context, ID).refused == 2  # it counts the target at its end
+    report_changes(context, ID, [1, 7])
+    assert catch_up(context, ID).records == {"refused": 2}
+    assert validate(context, ID).passed
+    with databases.open_target(living.target) as target:
+        assert compare(theirs, target.fetch(theirs.ids).batch).equal

@@ -82,8 +82,9 @@ class Status(Document):
         rate_per_second: records per second of running work; null while nothing runs.
         eta_seconds: time left at that rate.
         skipped: records left alone because the target already had their id.
-        refused: records that cannot be moved; listed with their reasons in the home.
-        vanished: records that the source listed and could no longer give.
+        refused: records that cannot be moved, as whoever looked at them last has found, the load or catching up; listed
+            with their reasons in the home.
+        vanished: records that the source listed and could no longer give, and that nobody has looked at since.
         indexing: of the target since a load began: put off until it ends, being built, built; null where nothing is
             known.
         stale_seconds: age of the newest recorded state.

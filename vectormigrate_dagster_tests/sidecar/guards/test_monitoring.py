@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Live(Reader):
     """A reader of a migration that has everything that a status can have."""
 
     def statuses(self) -> tuple[Status, ...]:
-        live = LiveStatus(lag_records=3, lag_seconds=4.5)
+        live = LiveStatus(lag_records=3, lag_seconds=4.5, at=datetime.now(UTC))
         return tuple(found.model_copy(update={"eta_seconds": 9.0, "live": live}) for found in super().statuses())
 
 
