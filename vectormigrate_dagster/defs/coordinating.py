@@ -11,23 +11,46 @@ from contextlib import contextmanager
 
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.journal import principal
-from vectormigrate_dagster.defs.lease import Lease, numbered
-from vectormigrate_dagster.errors import NotSo
+from vectormigrate_dagster.defs.lease import Lease, held, numbered
+from vectormigrate_dagster.errors import NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Control, Journal, State
+from vectormigrate_dagster.mapping.plan import Plan
 
 _WHAT = "cutover"
 _PLACES = 8
+_WAIT_SECONDS = 30.0
 
 
 @contextmanager
-def coordinating(log: MigrationLog) -> Iterator[None]:
+def coordinating(log: MigrationLog, plan: Plan) -> Iterator[None]:
     """Be known as a coordinator for the length of a block, one of several if need be.
 
+    Meanwhile the plan is not replaced: whoever would do so looks for coordinators while it holds the lease "plan", and
+    a coordinator looks at the plan after it had that lease too, so one of the two sees the other.
+
     Raises:
-        LeaseHeld: too many are.
+        LeaseHeld: too many are, or it is being planned.
+        PlanOutdated: the plan was replaced.
     """
     with numbered(log.instance, log.migration_id, _WHAT, _PLACES):
+        with held(Lease(log.instance, log.migration_id, "plan"), _WAIT_SECONDS):
+            log.refresh()
+        if log.require_summary().digest != plan.digest:
+            raise PlanOutdated(f"the plan of '{log.migration_id}' was replaced; move what the new one says first")
         yield
+
+
+def require_nobody_coordinates(log: MigrationLog) -> None:
+    """Refuse to replace a plan by which a process may be about to switch the sides.
+
+    Raises:
+        PlanOutdated: one is.
+    """
+    if somebody_coordinates(log):
+        raise PlanOutdated(
+            f"migration '{log.migration_id}' is being cut over by its plan; let that end, or end it with "
+            f"'vectormigrate stop {log.migration_id}', before it is planned anew"
+        )
 
 
 def rest_if_left(log: MigrationLog, journal: Journal) -> Control:

@@ -19,11 +19,11 @@ from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.blockers import what_blocks
 from vectormigrate_dagster.defs.coordinating import coordinating
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.exceptions import exceptions_of
+from vectormigrate_dagster.defs.exceptions import exceptions_of, note_unlike
 from vectormigrate_dagster.defs.jobs import job_of, title
 from vectormigrate_dagster.defs.journal import open_journal, principal
 from vectormigrate_dagster.defs.live import live_state, note_live, open_sides, settle_state
-from vectormigrate_dagster.defs.refusals import LoadLists, list_unlike
+from vectormigrate_dagster.defs.refusals import LoadLists
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import LiveState, now
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -124,12 +124,12 @@ def move_primary(
                 if why_not:  # known before a database is opened
                     return Moved(done=False, blocked_by=why_not, live=note_live(log, plan, journal))
             sides = source, target
-            with coordinating(log), _coordinator(log, plan, migration, journal, *sides, progress) as cutover:
+            with coordinating(log, plan), _coordinator(log, plan, migration, journal, *sides, progress) as cutover:
                 verb = {"cutover": cutover.run, "reverse": cutover.reverse, "complete": cutover.complete}[action]
                 ended = verb(by=by, reason=reason)
         else:
             ended = Ended(control=control, done=why is None, blocked_by=() if why is None else (why,))
-        list_unlike(log, plan, journal)
+        note_unlike(log, plan, journal)
         return Moved(done=ended.done, blocked_by=ended.blocked_by, live=note_live(log, plan, journal))
 
 

@@ -13,6 +13,7 @@ from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
+from vectormigrate_dagster.defs.coordinating import require_nobody_coordinates
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.journal import begin_generation, open_journal, require_source_is_primary
 from vectormigrate_dagster.defs.lease import Lease, held
@@ -78,6 +79,7 @@ def plan_migration(
         inherited = None
         if stored is not None and not anew:
             _hold_all(log, stored, leases)
+            require_nobody_coordinates(log)
             require_not_rolled_back(log, stored)  # one may have begun before we held them
             inherited = _inherited_target(log, stored, adopt=adopt)
         # Without a rate: a plan looks at a sample, and should not take minutes for it.

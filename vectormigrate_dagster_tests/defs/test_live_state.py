@@ -99,7 +99,7 @@ def test_catching_up_does_not_begin_again_while_a_rollback_begins(
             journal.enter(State.CATCHING_UP, since=seen, by="somebody", reason="who has not read the log again")
 
     monkeypatch.setattr(MigrationLog, "record", somebody_looks)
-    begin_rollback(MigrationLog(instance, ID), migration)
+    begin_rollback(MigrationLog(instance, ID), migration, tell=[].append)
     monkeypatch.undo()
     assert journal.control().state is State.PLANNED
     assert settle_state(planned, plan, journal).state is State.PLANNED
@@ -119,10 +119,10 @@ def test_a_rollback_that_was_killed_after_it_was_noted_ends_catching_up_when_it_
 
     monkeypatch.setattr(MigrationLog, "record", killed)
     with pytest.raises(KeyboardInterrupt):
-        begin_rollback(MigrationLog(instance, ID), migration)
+        begin_rollback(MigrationLog(instance, ID), migration, tell=[].append)
     monkeypatch.undo()
     assert journal.control().state is State.CATCHING_UP
-    begin_rollback(MigrationLog(instance, ID), migration)
+    begin_rollback(MigrationLog(instance, ID), migration, tell=[].append)
     assert journal.control().state is State.PLANNED
 
 
@@ -185,7 +185,7 @@ def test_what_a_coordinator_that_was_killed_has_left_is_put_right_by_whoever_loo
 ) -> None:
     moved(planned, plan)
     control = settle_state(planned, plan, journal)
-    with coordinating(planned):
+    with coordinating(planned, plan):
         journal.enter(left, since=control, by="a coordinator", reason="it is time")
     look(planned, plan, journal)
     found = journal.control()
@@ -214,8 +214,8 @@ def test_one_that_is_alive_is_left_alone_though_another_has_ended(
     instance: dg.DagsterInstance, planned: MigrationLog, plan: Plan, journal: Journal, look: Callable[..., None]
 ) -> None:
     moved(planned, plan)
-    with ExitStack() as first, coordinating(MigrationLog(instance, ID)):
-        first.enter_context(coordinating(MigrationLog(instance, ID)))
+    with ExitStack() as first, coordinating(MigrationLog(instance, ID), plan):
+        first.enter_context(coordinating(MigrationLog(instance, ID), plan))
         found = journal.enter(
             State.VERIFYING, since=settle_state(planned, plan, journal), by="a coordinator", reason="it is time"
         )
@@ -243,7 +243,7 @@ def test_while_somebody_compares_whoever_looks_sees_how_far_that_is(
 ) -> None:
     generations, parts = Generations(journal), len(plan.keys) + 1
     generations.finish(generations.begin(plan.keys[0]), [])
-    with coordinating(MigrationLog(instance, ID)):
+    with coordinating(MigrationLog(instance, ID), plan):
         live = note_live(planned, plan, journal)
         assert (live.compared, live.parts) == (1, parts)
         assert f"; 1 of {parts} parts is compared" in _live(live_status(live))
@@ -258,7 +258,7 @@ def test_right_after_the_switch_nobody_compares_though_its_coordinator_is_still_
     generations = Generations(journal)
     for name in (*plan.keys, "beyond"):
         generations.finish(generations.begin(name), [])
-    with coordinating(MigrationLog(instance, ID)):
+    with coordinating(MigrationLog(instance, ID), plan):
         frozen = journal.freeze(since=journal.control(), seconds=60, by="test", reason="test")
         journal.verified(frozen)
         journal.switch(since=frozen, by="test", reason="test")

@@ -9,6 +9,7 @@ import pytest
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
+from vectormigrate_dagster.defs.coordinating import coordinating
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import load_job, plan_job
 from vectormigrate_dagster.defs.lease import Lease, held
@@ -110,6 +111,21 @@ def test_a_new_plan_waits_for_nobody_and_replaces_nothing_that_is_loaded(
     with held(Lease(instance, ID, plan.splits[1].key)), pytest.raises(PlanOutdated, match="is being loaded"):
         run_job(plan_job(migration), instance, ID, ops={"make_plan": {"replan": True}})
     assert planned.require_plan() == plan
+
+
+def test_a_plan_is_not_replaced_while_somebody_cuts_over_by_it(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog
+) -> None:
+    plan = planned.require_plan()
+    again = {"make_plan": {"replan": True}}
+    with coordinating(MigrationLog(instance, ID), plan), pytest.raises(PlanOutdated, match="is being cut over"):
+        run_job(plan_job(migration), instance, ID, ops=again)
+    assert planned.require_plan() == plan
+
+    run_job(plan_job(migration), instance, ID, ops=again)  # now that nobody does
+
+    with pytest.raises(PlanOutdated, match="was replaced"), coordinating(MigrationLog(instance, ID), plan):
+        pytest.fail("it goes on by a plan that is gone")
 
 
 def test_a_generation_that_died_before_its_first_checkpoint_still_needs_adoption(

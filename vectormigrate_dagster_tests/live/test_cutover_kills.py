@@ -19,6 +19,8 @@ from vectormigrate_dagster_tests.live.switching import WHO, Killed, Process, Swi
 STRIDE = int(os.environ.get("VECTORMIGRATE_CUTOVER_STRIDE", "16"))
 """Every how many calls something happens; 1 is all of them."""
 
+pytestmark = pytest.mark.timeout(300 if STRIDE >= 16 else 0)
+
 Verb = Callable[[Cutover], Ended]
 
 

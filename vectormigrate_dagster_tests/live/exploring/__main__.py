@@ -9,14 +9,14 @@ import sys
 
 from vectormigrate_dagster_tests.live.exploring.counterexamples import COUNTEREXAMPLES
 from vectormigrate_dagster_tests.live.exploring.play import Player, told
-from vectormigrate_dagster_tests.live.exploring.scenarios import SCENARIOS
+from vectormigrate_dagster_tests.live.exploring.scenarios import SCENARIOS, SMALL
 from vectormigrate_dagster_tests.live.exploring.search import following, parse
 
 
 def main(name: str, schedule: str = "") -> int:
     """Play it, tell what happened, and return 1 if something was wrong."""
     known = COUNTEREXAMPLES.get(name)
-    player = Player(SCENARIOS[name]) if known is None else known.player(removed=True)
+    player = Player({**SCENARIOS, **SMALL}[name]) if known is None else known.player(removed=True)
     run = player.play(following(parse(schedule)))
     sys.stdout.write(told(player.scenario, run, name=name) + "\n")
     return 0 if run.violation is None else 1

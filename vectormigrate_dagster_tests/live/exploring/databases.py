@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,10 @@ def values_of(records: dict[Id, Batch]) -> Values:
     return {int(key): batch.payloads[0]["value"] for key, batch in records.items()}
 
 
+def _sorted(values: Values) -> Hashable:
+    return tuple(sorted(values.items()))
+
+
 class SteppedDatabase(MemoryDatabase):
     """A collection that answers when the world says so, and may show what it held before the last write.
 
@@ -71,6 +75,12 @@ class SteppedDatabase(MemoryDatabase):
     def values(self) -> Values:
         """What it really holds."""
         return values_of(self._real.records[None])
+
+    @property
+    def remembered(self) -> Hashable:
+        """All that later reads go by."""
+        stale = (values_of(self._before.records[None]), self._changed_at) if self._may_be_stale() else ({}, 0.0)
+        return _sorted(self.values), _sorted(stale[0]), stale[1]
 
     def upsert(self, batch: Batch) -> list[Refusal]:
         """Send a write; as a migration does."""
@@ -143,7 +153,7 @@ class SteppedJournal(JournalDatabase):
 
     def now(self, connection: sa.Connection) -> float:
         """The world's clock."""
-        return self._world.now
+        return self._world.look_at_clock()
 
     def close(self) -> None:
         """Keep it: others use it too."""
@@ -151,6 +161,12 @@ class SteppedJournal(JournalDatabase):
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Look into it, beside the world."""
         return list(_connection(self._engine).execute(query))
+
+    @property
+    def remembered(self) -> Hashable:
+        """All that is in it."""
+        connection = _connection(self._engine)
+        return tuple(frozenset(connection.execute(f"select * from {table}")) for table in _tables())
 
     def _make_engine(self) -> sa.Engine:
         """The one engine of all journals, which has compiled all queries before; what it held is gone."""
@@ -173,6 +189,13 @@ def _empty() -> bytes:
     with _engine().begin() as connection:
         bring_up_to_date(connection)
     return bytes(_connection(_engine()).serialize())
+
+
+@cache
+def _tables() -> tuple[str, ...]:
+    """All tables, and the one that numbers entries."""
+    names = "select name from sqlite_master where type = 'table' order by name"
+    return tuple(name for (name,) in _connection(_engine()).execute(names))
 
 
 def _connection(engine: sa.Engine) -> Any:

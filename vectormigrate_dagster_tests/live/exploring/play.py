@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vectormigrate_dagster_tests.live.exploring.directed import Script
 from vectormigrate_dagster_tests.live.exploring.search import MOST_EVENTS, Choose, Run
-from vectormigrate_dagster_tests.live.exploring.stage import Stage, virtual
+from vectormigrate_dagster_tests.live.exploring.stage import Stage
+from vectormigrate_dagster_tests.live.exploring.virtual import virtual
 from vectormigrate_dagster_tests.live.exploring.world import Event, Violation
 
 Removal = Callable[[Stage], AbstractContextManager[None]]
@@ -50,9 +51,9 @@ class Player:
     _stage: Stage | None = None
     _choose: Choose = lambda at, options: options[0]
 
-    def state(self) -> Hashable:
+    def remembered(self) -> Hashable:
         """All there is in the run that is under way."""
-        return self.stage.watch.state()
+        return self.stage.remembered
 
     @property
     def stage(self) -> Stage:

@@ -92,7 +92,94 @@ def _everything(stage: Stage) -> None:
 def _there_and_back(stage: Stage) -> None:
     stage.writer("W", (1, 2), (1, None), (1, 3))
     stage.catch_up("C")
-    stage.cutover(back=True)
+    stage.cutover("K", "run", "reverse")
+
+
+def _write_while_loading(stage: Stage) -> None:
+    stage.writer("W", (1, 2))
+    stage.backfill()
+    stage.catch_up("C", steps=1)
+
+
+def _two_writes_while_loading(stage: Stage) -> None:
+    stage.writer("V", (1, 3), crashes=False)
+    _write_while_loading(stage)
+
+
+def _write_and_two_runs(stage: Stage) -> None:
+    stage.writer("W", (1, 2), crashes=False)
+    stage.catch_up("C", steps=1)
+    stage.catch_up("D", steps=1)
+
+
+def _write_and_a_switch(stage: Stage) -> None:
+    stage.writer("W", (1, 2))
+    stage.coordinator("K")
+
+
+def _write_and_the_end(stage: Stage) -> None:
+    stage.switch()
+    stage.writer("W", (1, 2))
+    stage.cutover("K", "complete")
+
+
+def _write_and_a_new_plan(stage: Stage) -> None:
+    stage.writer("W", (1, None), crashes=False)
+    stage.backfill("B1", crashes=False)
+    stage.new_plan()
+
+
+def _async_writer(stage: Stage) -> None:
+    stage.async_writer("W", (1, 2), (1, None), stalls=True)
+    stage.writer("V", (1, 3))
+    stage.catch_up("C")
+    stage.cutover()
+
+
+def _completing(stage: Stage) -> None:
+    stage.switch()
+    stage.writer("W", (1, 2), (1, None), (1, 3))
+    stage.catch_up("C")
+    stage.cutover("K", "complete")
+
+
+def _back_or_completing(stage: Stage) -> None:
+    stage.switch()
+    stage.writer("W", (1, 2), (1, 3))
+    stage.catch_up("C")
+    stage.cutover("K", "reverse")
+    stage.cutover("L", "complete", crashes=False)
+
+
+def _anew_while_loading(stage: Stage) -> None:
+    stage.writer("W", (1, 2), (1, None))
+    stage.backfill("B1")
+    stage.new_plan()
+    stage.catch_up("C")
+
+
+def _anew_or_cutting_over(stage: Stage) -> None:
+    stage.writer("W", (1, 2), (1, None))
+    stage.catch_up("C", steps=1)
+    stage.new_plan()
+    stage.cutover()
+
+
+def _anew_or_going_back(stage: Stage) -> None:
+    stage.switch()
+    stage.writer("W", (1, 2), (1, 3))
+    stage.catch_up("C", steps=1)
+    stage.cutover("K", "reverse")
+    stage.new_plan()
+
+
+def _anew_after_the_end(stage: Stage) -> None:
+    stage.switch()
+    stage.switch()
+    stage.writer("W", (1, 2), (1, None))
+    stage.catch_up("C")
+    stage.cutover("K", "complete")
+    stage.new_plan()
 
 
 SCENARIOS = {
@@ -112,5 +199,25 @@ SCENARIOS = {
         Scenario("loading-and-cutting-over", unloaded, _everything),
         Scenario("there-and-back", loaded, _there_and_back),
         Scenario("there-and-back-with-stale-reads", partial(loaded, bounds=STALE), _there_and_back),
+        Scenario("cutting-over-under-an-async-writer", loaded, _async_writer),
+        Scenario("completing", loaded, _completing),
+        Scenario("going-back-or-completing", loaded, _back_or_completing),
+        Scenario("planned-anew-while-loading", unloaded, _anew_while_loading),
+        Scenario("planned-anew-or-cutting-over", loaded, _anew_or_cutting_over),
+        Scenario("planned-anew-or-going-back", loaded, _anew_or_going_back),
+        Scenario("planned-anew-after-the-end", loaded, _anew_after_the_end),
     )
 }
+
+SMALL = {
+    one.name: one
+    for one in (
+        Scenario("a-write-while-loading", unloaded, _write_while_loading),
+        Scenario("a-write-and-two-runs", loaded, _write_and_two_runs),
+        Scenario("a-write-and-a-switch", loaded, _write_and_a_switch),
+        Scenario("a-write-and-a-new-plan", unloaded, _write_and_a_new_plan),
+        Scenario("two-writes-while-loading", unloaded, _two_writes_while_loading),
+        Scenario("a-write-and-the-end", loaded, _write_and_the_end),
+    )
+}
+"""Small enough for every order of events with a few deviations from the usual one; the smaller ones first."""

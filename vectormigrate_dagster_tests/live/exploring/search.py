@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from vectormigrate_dagster_tests.live.exploring.world import Event, Violation
 
@@ -82,19 +83,43 @@ def following(deviations: Deviations) -> Choose:
     return choose
 
 
-def few_deviations(run: Callable[[Choose], Run], state: Callable[[], Hashable], budget: Budget) -> Iterator[Run]:
+@dataclass
+class Seen:
+    """States that somebody came to, each with what was left to spend there."""
+
+    states: dict[Hashable, list[Budget]] = field(default_factory=dict)
+
+    def covers(self, state: Hashable, left: Budget) -> bool:
+        """Whether somebody was there before with as much to spend or more; notes that somebody was, if not."""
+        before = self.states.setdefault(state, [])
+        if any(one.preemptions >= left.preemptions and one.faults >= left.faults for one in before):
+            return True
+        before.append(left)
+        return False
+
+
+def few_deviations(
+    run: Callable[[Choose], Run], state: Callable[[], Hashable], budget: Budget, seen: Seen | None = None
+) -> Iterator[Run]:
     """Every run with at most so many deviations, those with fewer first; what was seen before is not gone into again.
 
-    Runs with as many deviations come in an order without system, so that the first ones are of all kinds.
+    Runs with as many deviations come in an order without system, so that the first ones are of all kinds. Whoever takes
+    them all has seen every order of events within the budget.
+
+    Args:
+        run: plays it.
+        state: all there is in the run that is under way: what may come depends on nothing else.
+        budget: the most that a run deviates.
+        seen: takes the states that runs came to.
     """
-    seen: set[Hashable] = set()
+    seen = Seen() if seen is None else seen
     chance = random.Random(0)
     level: list[tuple[Deviations, Budget]] = [((), budget)]
     while level:
         longer: list[tuple[Deviations, Budget]] = []
         for deviations, left in level:
             first = deviations[-1][0] + 1 if deviations else 0
-            one = run(_unless_seen(following(deviations), first, lambda left=left: (state(), left), seen))  # type: ignore[misc]
+            one = run(_unless_seen(following(deviations), first, partial(_covers, seen, state, left)))
             yield one
             for at in range(first, len(one.options)):
                 longer += [
@@ -106,14 +131,16 @@ def few_deviations(run: Callable[[Choose], Run], state: Callable[[], Hashable], 
         level = longer
 
 
-def _unless_seen(follow: Choose, first: int, here: Callable[[], Hashable], seen: set[Hashable]) -> Choose:
+def _covers(seen: Seen, state: Callable[[], Hashable], left: Budget) -> bool:
+    return seen.covers(state(), left)
+
+
+def _unless_seen(follow: Choose, first: int, is_seen: Callable[[], bool]) -> Choose:
     """Follow a schedule, and end after its last deviation where somebody was before with as much left to spend."""
 
     def choose(at: int, options: list[Event]) -> Event | None:
-        if at >= first:
-            if (now := here()) in seen:
-                return None
-            seen.add(now)
+        if at >= first and is_seen():
+            return None
         return follow(at, options)
 
     return choose

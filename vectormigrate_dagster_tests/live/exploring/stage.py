@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from typing import Any, ParamSpec, Self, TypeVar
-from unittest.mock import patch
-from weakref import WeakSet
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal
 
-from vectormigrate_dagster.databases import Source, ahead
+from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import DatabaseError, LeaseHeld, StorageFailed
-from vectormigrate_dagster.live import dual_writer, group_commit
 from vectormigrate_dagster.live.catch_up import CatchUp
-from vectormigrate_dagster.live.cutover import Cutover, Ended
-from vectormigrate_dagster.live.dual_writer import DualWriter
+from vectormigrate_dagster.live.cutover import Cutover
 from vectormigrate_dagster.live.guard import SplitGuard
-from vectormigrate_dagster.live.journal import Bounds, Journal, Side
+from vectormigrate_dagster.live.journal import Bounds, Control, Journal, Side, State
 from vectormigrate_dagster.live.sides import Sides
 from vectormigrate_dagster.live.steps import Limits
 from vectormigrate_dagster.live.verification import Verification
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import IdKind, Split
-from vectormigrate_dagster.transfer import Settings, line, transfer_split
-from vectormigrate_dagster.transfer.throttle import Interrupt, Retry, Throttle
-from vectormigrate_dagster.validation import pairs
-from vectormigrate_dagster_tests.live.exploring.checks import BACKFILL, Watch, key_of, ticket_of
+from vectormigrate_dagster.transfer import Settings, transfer_split
+from vectormigrate_dagster.transfer.throttle import Retry, Throttle
+from vectormigrate_dagster_tests.live.exploring.applications import Application, Write
+from vectormigrate_dagster_tests.live.exploring.checks import BACKFILL, Watch, key_of
 from vectormigrate_dagster_tests.live.exploring.databases import (
     MIGRATION,
     SteppedDatabase,
@@ -39,111 +29,14 @@ from vectormigrate_dagster_tests.live.exploring.databases import (
     Values,
     record,
 )
-from vectormigrate_dagster_tests.live.exploring.world import BOUNDS, HERE, LEASE_SECONDS, LONG, Event, Violation, World
+from vectormigrate_dagster_tests.live.exploring.virtual import POLL_SECONDS
+from vectormigrate_dagster_tests.live.exploring.world import BOUNDS, LEASE_SECONDS, LONG, Event, Violation, World
 from vectormigrate_dagster_tests.live.mapped import mapping_between
 from vectormigrate_dagster_tests.memory import dense_schema
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-POLL_SECONDS = 25.0
-"""Every shorter wait takes so long here: a process may always be slow, and runs stay short."""
+Verb = Literal["run", "reverse", "complete"]
 
 FREEZE_SECONDS = 300.0
-
-
-class VirtualTime:
-    """`time` as the live code sees it."""
-
-    def __init__(self, world: World) -> None:
-        self.sleep = lambda seconds: world.sleep(max(seconds, POLL_SECONDS))
-        self.monotonic = self.perf_counter = self.time = world.monotonic
-
-
-class VirtualSecrets:
-    """`secrets` as the live code sees it: the same draws in every run with the same schedule."""
-
-    def __init__(self) -> None:
-        self._outside = 0
-
-    def token_hex(self, size: int = 8) -> str:
-        """A name."""
-        if HERE.actor is not None:
-            return HERE.actor.draw()
-        self._outside += 1
-        return f"stage-{self._outside}"
-
-    def randbits(self, bits: int) -> int:
-        """A number."""
-        return ticket_of(self.token_hex())
-
-
-class InOneThread:
-    """A pool of no threads: what is submitted is done at once, so that an actor does one thing at a time."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        """Take what a pool takes."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Do it; what ends an actor's thread goes through."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  # it is the future's to tell
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, **_: Any) -> None:
-        """There is nothing to wait for."""
-
-
-class _NoThread:
-    """A thread that is never begun: what it would do in the background, an actor does as a step when it ends."""
-
-    def __init__(self, **_: Any) -> None:
-        """Take what a thread takes."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def join(self) -> None:
-        """There is nothing to wait for."""
-
-
-class _OneThread:
-    """`threading` as the writer sees it."""
-
-    Lock = threading.Lock
-    Event = threading.Event
-    Thread = _NoThread
-
-
-@contextmanager
-def virtual(world: World, journal: SteppedJournal) -> Iterator[None]:
-    """Let the live code see this world's clock and journal, and draw from this world."""
-    clock, drawn = VirtualTime(world), VirtualSecrets()
-    with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("vectormigrate_dagster.live"):
-                if getattr(module, "time", None) is time:
-                    stack.enter_context(patch.object(module, "time", clock))
-                if getattr(module, "secrets", None) is secrets:
-                    stack.enter_context(patch.object(module, "secrets", drawn))
-        stack.enter_context(patch.object(dual_writer, "JournalDatabase", lambda url: journal))
-        stack.enter_context(patch.object(logging.getLogger(dual_writer.__name__), "disabled", True))
-        stack.enter_context(patch.object(group_commit, "threading", _OneThread))
-        stack.enter_context(patch.object(group_commit, "_OPEN", WeakSet()))
-        for module in (line, pairs, ahead):
-            stack.enter_context(patch.object(module, "ThreadPoolExecutor", InOneThread))
-        stack.enter_context(patch.object(Interrupt, "sleep", lambda self, seconds: world.sleep(seconds)))
-        yield
-
 
 MAPPING = mapping_between(dense_schema("source", dim=1), record(0, 0))
 
@@ -169,23 +62,53 @@ class Stage:
         )
         self.lanes = sorted({key_of(key).lane for key in keys})
         self.split = Split(kind=IdKind.U64)
-        self.moved: str | None = None
+        self.applications: list[Application] = []
+        self.generation = 1
+        self.moved: dict[int, str] = {}
+        """Up to where the split of a generation was loaded."""
+        self.loaded = {1} if loaded else set()
+        """Generations that are."""
+        self.held = Counter[str]()
+        """How many processes hold what, in their home."""
+
+    def switch(self) -> None:
+        """Make the other side the primary, before anybody is on stage."""
+        self._cut_over(self._catch_up("the stage"), "the stage")
+
+    @property
+    def remembered(self) -> Hashable:
+        """All there is, for who wants to know whether he was here before."""
+        return (
+            self.world.remembered,
+            self.database.remembered,
+            self.source.remembered,
+            self.target.remembered,
+            self.watch.remembered,
+            tuple(tuple(application.left) for application in self.applications),
+            (
+                self.generation,
+                frozenset(self.loaded),
+                tuple(sorted(self.moved.items())),
+                tuple(sorted(self.held.items())),
+            ),
+        )
+
+    @property
+    def end(self) -> Hashable:
+        """What is left once all are through."""
+        return self.database.remembered, self.source.remembered, self.target.remembered
 
     ####################################################################
     # Actors
     ####################################################################
 
-    def writer(self, name: str, *writes: tuple[int, int | None], crashes: bool = True, stalls: bool = False) -> None:
-        """An application that writes values (None deletes), one after the other; what was not sent it tries again."""
-        left = list(writes)
+    def writer(self, name: str, *writes: Write, crashes: bool = True, stalls: bool = False) -> None:
+        """An application that writes through `DualWriter`."""
+        self.world.add(name, self._application(writes).run, restarts=crashes, stalls=stalls)
 
-        def body() -> None:
-            with DualWriter("sqlite://", MIGRATION, patience=0.0) as writer:
-                for _ in range(3 * len(writes)):
-                    if left:
-                        self._write(writer, left)
-
-        self.world.add(name, body, restarts=crashes, stalls=stalls)
+    def async_writer(self, name: str, *writes: Write, crashes: bool = True, stalls: bool = False) -> None:
+        """An application that writes through `AsyncDualWriter`."""
+        self.world.add(name, self._application(writes).run_async, restarts=crashes, stalls=stalls)
 
     def catch_up(self, name: str, *, steps: int = 2, crashes: bool = True) -> None:
         """A run of catch-up."""
@@ -199,13 +122,19 @@ class Stage:
         self.world.add(name, body, restarts=crashes)
 
     def backfill(self, name: str = BACKFILL, *, crashes: bool = True, pages: int = 1) -> None:
-        """A worker that loads the split, and loads it again if it is told that it lost it."""
+        """A worker that loads the split of the first plan, and loads it again if it is told that it lost it."""
+        self.world.add(name, lambda: self._load_patiently(1, pages), restarts=crashes)
+
+    def new_plan(self, name: str = f"{BACKFILL}2", *, crashes: bool = True) -> None:
+        """Whoever plans anew, which leaves the target as it is, and loads by the new plan."""
 
         def body() -> None:
             for _ in range(4):
-                with suppress(LeaseHeld, DatabaseError, StorageFailed):
-                    self._load(pages)
-                    return
+                with suppress(LeaseHeld):
+                    self._plan_anew(name)
+                    break
+                self.pause(POLL_SECONDS)
+            self._load_patiently(self.generation, 1)
 
         self.world.add(name, body, restarts=crashes)
 
@@ -230,24 +159,12 @@ class Stage:
 
         self.world.add("P", body)
 
-    def cutover(self, name: str = "K", *, back: bool = False, crashes: bool = True) -> None:
-        """The real coordinator, which cuts over and perhaps goes back."""
-        catch_up = self._catch_up(name)
-        verification = Verification(self.journal, self.sides(), {"split": self.split}, sleep=self.world.sleep)
-        limits = Limits(freeze_seconds=20 * POLL_SECONDS, patience_seconds=30 * POLL_SECONDS)
-        cutover = Cutover(
-            self.journal,
-            catch_up,
-            verification,
-            [lambda: [] if self.watch.loaded else ["it is not loaded"]],
-            limits=limits,
-            sleep=self.pause,
-        )
+    def cutover(self, name: str = "K", *verbs: Verb, crashes: bool = True) -> None:
+        """The real coordinator, which cuts over, goes back or completes, one after the other."""
 
         def body() -> None:
-            self._until_done(partial(cutover.run, by=name, reason="a test"))
-            if back:
-                self._until_done(partial(cutover.reverse, by=name, reason="a test"))
+            for verb in verbs or ("run",):
+                self._until_done(name, verb)
 
         self.world.add(name, body, restarts=crashes)
 
@@ -261,8 +178,8 @@ class Stage:
         Raises:
             Violation: it does not come to rest, or is not right then.
         """
-        if not self.watch.loaded:
-            self._load(1)
+        if self.generation not in self.loaded:
+            self._load(self.generation, 1)
         catch_up = self._catch_up("the end")
         for _ in range(6):
             lag = catch_up.drain(self.world.now + 50 * POLL_SECONDS, sleep=self.pause).lag
@@ -283,29 +200,90 @@ class Stage:
         """End it."""
         self.world.close()
 
-    def _until_done(self, passage: Callable[[], Ended]) -> None:
-        """Try again what something was in the way of, a few times."""
+    def _application(self, writes: tuple[Write, ...]) -> Application:
+        application = Application(self.source, self.target, writes)
+        self.applications.append(application)
+        return application
+
+    def _until_done(self, name: str, verb: Verb) -> None:
+        """Try again what something was in the way of, a few times, each time by the plan that there is."""
         for _ in range(3):
-            with suppress(DatabaseError, StorageFailed):
-                if passage().done:
+            with suppress(DatabaseError, StorageFailed, LeaseHeld), self._holding("coordinator", unless="planner"):
+                if getattr(self._cutover(name), verb)(by=name, reason="a test").done:
                     return
             self.pause(POLL_SECONDS)
 
-    def _load(self, pages: int) -> None:
-        guard = SplitGuard(self.journal, "split", self.split, seconds=LEASE_SECONDS)
-        records = -(-len(self.watch.truth) // pages)
-        for checkpoint in transfer_split(
-            source=Source(self.source),
-            target=self.target,
-            mapper=RecordMapper(MAPPING),
-            split=self.split,
-            after=self.moved,
-            settings=Settings(batch_records=records, page_records=records, writers=1),
-            guard=guard,
-            throttle=_throttle(),
-        ):
-            self.moved = checkpoint.after
+    @contextmanager
+    def _holding(self, what: str, *, unless: str) -> Iterator[None]:
+        """Hold what a process holds in its home, which keeps others away, until it ends or dies.
+
+        Raises:
+            LeaseHeld: one of those others is at work.
+        """
+        self.world.step("home", f"home: {what}")
+        if self.held[unless]:
+            raise LeaseHeld(f"a {unless} is at work")
+        self.held[what] += 1
+        try:
+            yield
+        finally:
+            self.held[what] -= 1
+
+    def _cutover(self, name: str) -> Cutover:
+        generation = self.generation
+
+        def changed(control: Control) -> None:
+            if control.state is State.SWITCHED and control.changed_by == name and generation != self.generation:
+                raise Violation(f"{name} has switched by plan {generation}, though there is plan {self.generation}")
+
+        splits = {f"split {generation}": self.split}
+        return Cutover(
+            self.journal,
+            self._catch_up(name),
+            Verification(self.journal, self.sides(), splits, sleep=self.world.sleep),
+            [lambda: [] if generation in self.loaded else ["it is not loaded"]],
+            limits=Limits(freeze_seconds=20 * POLL_SECONDS, patience_seconds=30 * POLL_SECONDS),
+            changed=changed,
+            sleep=self.pause,
+        )
+
+    def _plan_anew(self, name: str) -> None:
+        """Plan anew, as nobody may while somebody cuts over by the plan before.
+
+        Raises:
+            LeaseHeld: somebody does.
+            NotSo: the application writes to the target.
+            Violation: it does, and it is planned anew all the same.
+        """
+        bounds = self.world.bounds
+        with self._holding("planner", unless="coordinator"):
+            control = self.journal.replan(id_kinds=[IdKind.U64], bounds=bounds, by=name, reason="planned anew")
+            if control.primary != "source":
+                raise Violation(f"{name} has planned anew, though the application writes to the {control.primary}")
+            self.generation += 1
+
+    def _load_patiently(self, generation: int, pages: int) -> None:
+        for _ in range(4):
+            with suppress(LeaseHeld, DatabaseError, StorageFailed):
+                self._load(generation, pages)
+                return
+
+    def _load(self, generation: int, pages: int) -> None:
+        key, records = f"split {generation}", -(-len(self.watch.truth) // pages)
+        with SplitGuard(self.journal, key, self.split, seconds=LEASE_SECONDS) as guard:
+            for checkpoint in transfer_split(
+                source=Source(self.source),
+                target=self.target,
+                mapper=RecordMapper(MAPPING),
+                split=self.split,
+                after=self.moved.get(generation),
+                settings=Settings(batch_records=records, page_records=records, writers=1),
+                guard=guard,
+                throttle=_throttle(),
+            ):
+                self.moved[generation] = checkpoint.after
         self.watch.loaded = True
+        self.loaded.add(generation)
 
     def _cut_over(self, catch_up: CatchUp, name: str) -> None:
         journal = self.journal
@@ -330,18 +308,6 @@ class Stage:
 
     def _catch_up(self, name: str) -> CatchUp:
         return CatchUp(self.journal, self.sides(), holder=name, lanes=self.lanes, lease_seconds=LEASE_SECONDS)
-
-    def _write(self, writer: DualWriter, left: list[tuple[int, int | None]]) -> None:
-        """Write the first of some values; once it is sent it is not one of them any more, whatever becomes of it."""
-        key, value = left[0]
-
-        def put(side: SteppedDatabase) -> None:
-            left.pop(0)
-            side.put_value(key, value)
-
-        write = writer.delete if value is None else writer.upsert
-        with suppress(DatabaseError, StorageFailed):
-            write([key], source=partial(put, self.source), target=partial(put, self.target))
 
 
 def _throttle() -> Throttle:

@@ -8,7 +8,6 @@ was sent is a thing of its own: it lands when the world says so, or never, wheth
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -17,7 +16,7 @@ from vectormigrate_dagster.errors import Throttled, Unavailable, VectorMigrateEr
 from vectormigrate_dagster.live.journal import Bounds
 
 T = TypeVar("T")
-Kind = Literal["journal", "clock", "read", "send", "answer", "sleep"]
+Kind = Literal["journal", "home", "clock", "read", "send", "answer", "sleep"]
 How = Literal["", "stale", "fail", "refuse"]
 """How a step is done: as it should, with what was there before, without an answer, or not at all."""
 
@@ -74,6 +73,11 @@ class Request:
     state: Literal["flying", "landed", "dropped"] = "flying"
     answer: object = None
     failed: bool = False
+
+    @property
+    def remembered(self) -> Hashable:
+        """All that becomes of it goes by."""
+        return self.actor, self.work, self.side, self.label, self.sent_at, self.state, self.failed
 
 
 @dataclass(frozen=True, order=True)
@@ -152,7 +156,15 @@ class Actor:
 
     def saw(self, what: Hashable) -> None:
         """Take something into the digest of all that the actor has seen, by which its state is known."""
-        self.seen = zlib.crc32(repr(what).encode(), self.seen)
+        self.seen = hash((self.seen, what))
+
+    @property
+    def remembered(self) -> Hashable:
+        """All that it goes on by."""
+        step = self.pending
+        awaited = None if step is None or step.request is None else step.request.remembered
+        at = step and (step.label, step.wake, awaited)
+        return self.name, self.seen, self.drawn, self.did, self.looked_at_clock, at
 
     def draw(self) -> str:
         """A name that nobody else draws."""
@@ -267,7 +279,13 @@ class World:
         if actor.stalls and actor.did == "journal":  # later a process is not held up for longer than the margin
             actor.stop_before(Step("clock", "look at the clock"))
         actor.looked_at_clock = self.now
-        return self.now + actor.skew
+        return self.look_at_clock() + actor.skew
+
+    def look_at_clock(self) -> float:
+        """What time it is, which whoever asks knows then."""
+        if HERE.actor is not None:
+            HERE.actor.saw(self.now)
+        return self.now
 
     ####################################################################
     # What may happen
@@ -326,6 +344,14 @@ class World:
         for request in self.flying():
             if request.sent_at + self.bounds.request < self.now:
                 request.state = "dropped"
+
+    @property
+    def remembered(self) -> Hashable:
+        """All that what may happen goes by; who is through, and what has landed, is over."""
+        living = self.living()
+        last = next((actor.name for actor in living if actor.name == self.last), "")
+        flying = frozenset(request.remembered for request in self.flying())
+        return self.now, last, flying, tuple(actor.remembered for actor in living)
 
     def close(self) -> None:
         """End all threads."""
