@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ HAZARDS = {
 }
 
 
+@cache
 def named() -> dict[int, list[str]]:
     """Hazard -> tests that carry its number."""
     found: dict[int, list[str]] = defaultdict(list)

@@ -97,9 +97,10 @@ class TcpProxy:
             self._listener = None
 
     async def _reset_all(self) -> None:
-        for writer in list(self._connections):
+        these = set(self._connections)  # and none that clients open meanwhile
+        for writer in these:
             _reset(writer)
-        while self._connections:
+        while these & self._connections:
             await asyncio.sleep(0.001)
 
     async def _end_all(self) -> None:
