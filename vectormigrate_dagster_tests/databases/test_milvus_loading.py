@@ -6,10 +6,11 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pymilvus.client.types import LoadState
+from pymilvus.client.types import LoadState, SegmentState
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
@@ -18,6 +19,7 @@ from vectormigrate_dagster.databases.milvus import loading
 from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.databases.milvus.loading import Loading
 from vectormigrate_dagster.databases.milvus.messages import Reply, batch_of_reply, column_of_message, reply_of
+from vectormigrate_dagster.databases.milvus.searching import wait_served
 from vectormigrate_dagster.errors import DatabaseError, Stopped, Unavailable
 from vectormigrate_dagster.model import (
     CollectionSchema,
@@ -297,3 +299,43 @@ def test_an_index_is_not_waited_for_once_the_work_is_to_end(monkeypatch: pytest.
     with pytest.raises(Stopped):
         database.finish_bulk_load()
     assert waits.seconds == [0.5] * 4
+
+
+class Segments:
+    """The client of a server of which a collection's segments are looked at; each answer is given once, but the last.
+
+    Args:
+        flushed: segments by number, with their rows.
+        loaded: of these, those in memory, with the names of their indexes.
+    """
+
+    def __init__(self, flushed: dict[int, int], *loaded: dict[int, str]) -> None:
+        self.flushed = flushed
+        self.loaded = list(loaded)
+
+    def list_persistent_segments(self, collection: str, **settings: Any) -> list[Any]:
+        flushed = SegmentState.Flushed
+        return [
+            SimpleNamespace(segment_id=number, num_rows=rows, state=flushed) for number, rows in self.flushed.items()
+        ]
+
+    def list_loaded_segments(self, collection: str, **settings: Any) -> list[Any]:
+        loaded = self.loaded.pop(0) if len(self.loaded) > 1 else self.loaded[0]
+        rows = self.flushed
+        return [
+            SimpleNamespace(segment_id=number, num_rows=rows[number], index_name=name)
+            for number, name in loaded.items()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "waits"),
+    [([{1: "v"}], 0), ([{}, {1: "v"}], 1), ([{}, {1: "", 2: ""}, {1: "v", 2: ""}], 2)],
+    ids=["served", "not yet loaded", "small ones have none"],
+)
+def test_h32_a_segment_that_is_not_loaded_yet_is_not_searched_by_its_index(
+    loaded: list[dict[int, str]], waits: int
+) -> None:
+    sleep = Waits(9)
+    wait_served(Segments({1: 2000, 2: 10}, *loaded), "things", timeout=60, sleep=sleep)
+    assert len(sleep.seconds) == waits

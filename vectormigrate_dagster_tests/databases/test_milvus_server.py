@@ -371,6 +371,7 @@ def test_a_search_weighs_as_many_candidates_as_the_endpoint_says(milvus_server: 
         database.create(PLAIN.model_copy(update={"vectors": (vector,)}))
         database.upsert(Batch(IdColumn.of(IdKind.I64, range(2000)), None, {"v": Dense(vectors)}, [{}] * 2000))
         database.finish_bulk_load()
+        database.wait_indexed()
     for ef in (10, 500):
         options = MilvusOptions(**endpoint.options.model_dump(exclude_unset=True), search_ef=ef)
         with open_target(replace(endpoint, options=options)) as database:

@@ -48,22 +48,32 @@ def wait_served(client: Any, collection: str, *, timeout: float, sleep: Sleep) -
     """Wait until a server searches by the indexes that it has built, wherever the collection is in its memory.
 
     Until then it answers from an index of its own making: https://milvus.io/docs/index.md (interim index). A segment
-    names its index only once the real one is served.
+    is listed as loaded only some time after it was flushed, and names its index only once the real one is served
+    (seen on 2.3.5).
 
     Raises:
         Unavailable: it does not do so for minutes.
     """
     end = time.monotonic() + _SERVED_SECONDS
-    while any(
-        segment.num_rows >= _INDEXED_RECORDS and not segment.index_name
-        for segment in client.list_loaded_segments(collection, timeout=timeout)
-    ):
+    while not _is_served(client, collection, timeout):
         if time.monotonic() > end:
             raise Unavailable(
                 f"Milvus has built the indexes of '{collection}' and has not searched by them for {_SERVED_SECONDS:g} s"
                 "; validate again when its query nodes have loaded them"
             )
         sleep(_POLL_SECONDS)
+
+
+def _is_served(client: Any, collection: str, timeout: float) -> bool:
+    """Whether every segment that gets an index is searched by it."""
+    flushed = [
+        segment
+        for segment in client.list_persistent_segments(collection, timeout=timeout)
+        if segment.state.name == "Flushed"
+    ]
+    loaded = client.list_loaded_segments(collection, timeout=timeout)
+    indexed = {segment.segment_id for segment in (*flushed, *loaded) if segment.num_rows >= _INDEXED_RECORDS}
+    return indexed <= {segment.segment_id for segment in loaded if segment.index_name}
 
 
 def _row(vector: VectorSchema, row: npt.NDArray[np.float32]) -> Any:
