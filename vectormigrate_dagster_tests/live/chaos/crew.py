@@ -30,6 +30,8 @@ PAUSED = "paused.txt"
 
 _context = mp.get_context("forkserver")
 _context.set_forkserver_preload(["vectormigrate_dagster_tests.live.chaos.preload"])
+_asking = threading.Lock()
+"""How a process has ended is told once, and whoever starts one asks for all: of two threads one would hear nothing."""
 
 
 class Failed(AssertionError):
@@ -54,7 +56,18 @@ class _Role:
     arguments: tuple[Any, ...]
     process: BaseProcess
     life: int = 1
-    killed: bool = False
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of its process; None while that runs."""
+        with _asking:
+            return self.process.exitcode
+
+    def kill(self) -> None:
+        """SIGKILL its process, and wait for its end."""
+        with _asking:
+            self.process.kill()
+            self.process.join()
 
 
 class Crew:
@@ -73,13 +86,12 @@ class Crew:
 
     def kill_one(self, chance: random.Random) -> None:
         """SIGKILL one of the processes, and start it again."""
-        running = [role for role in self._roles.values() if role.process.is_alive()]
+        running = [role for role in self._roles.values() if role.exit_code is None]
         if running:
             role = chance.choice(running)
-            role.process.kill()
-            role.process.join()
+            role.kill()
             self.kills[role.name.partition("-")[0]] += 1
-            if role.process.exitcode != 0:  # it may have ended well just before
+            if role.exit_code != 0:  # it may have ended well just before
                 role.life += 1
                 role.process = self._process(role.name, role.life, role.work, role.arguments)
 
@@ -90,9 +102,9 @@ class Crew:
             Failed: a process has ended by itself, and not well.
         """
         for role in self._roles.values():
-            if role.process.exitcode not in (None, 0):
-                raise Failed(f"{role.name} ended with exit code {role.process.exitcode}:\n{self._said(role)}")
-        return any(role.process.exitcode is None for role in self._roles.values() if role.name.startswith(prefix))
+            if role.exit_code not in (None, 0):
+                raise Failed(f"{role.name} ended with exit code {role.exit_code}:\n{self._said(role)}")
+        return any(role.exit_code is None for role in self._roles.values() if role.name.startswith(prefix))
 
     def wait(self, what: str, true: Callable[[], bool]) -> None:
         """Wait until something is so.
@@ -105,7 +117,7 @@ class Crew:
             self.running("")
             if time.monotonic() > end:
                 for role in self._roles.values():
-                    if role.process.is_alive() and role.process.pid is not None:
+                    if role.exit_code is None and role.process.pid is not None:
                         os.kill(role.process.pid, signal.SIGUSR1)
                 time.sleep(1.0)
                 said = "\n".join(f"{role.name}: {self._said(role)}" for role in self._roles.values())
@@ -116,12 +128,12 @@ class Crew:
         """End all that is left."""
         self._ended.set()
         for role in self._roles.values():
-            role.process.kill()
-            role.process.join()
+            role.kill()
 
     def _process(self, name: str, life: int, work: Work, arguments: tuple[Any, ...]) -> BaseProcess:
         process = _context.Process(target=_run, args=(work, self._world, f"{name}.{life}", arguments), daemon=True)
-        process.start()
+        with _asking:
+            process.start()
         return process
 
     def _said(self, role: _Role) -> str:
