@@ -1,7 +1,5 @@
 """Admission of many writes of one process at once: who comes first commits for all that wait.
 
-In a file one does at a time, on a server `AT_ONCE`.
-
 An intent is on disk before its admission is given. That a write was acknowledged is told to the journal a moment later,
 with the next admission or after `LINGER_SECONDS`: when a process is killed in between, the intent only stays open until
 it is too old to happen, which costs a cutover time and nothing else.
@@ -16,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -27,10 +24,6 @@ from vectormigrate_dagster.live.journal.admissions import NO_TICKET, admit_toget
 
 LINGER_SECONDS = 0.02
 """How long an acknowledged write may wait for a transaction that somebody else needs anyway."""
-
-AT_ONCE = 4
-"""Transactions of a process at the same time: a server commits those of several connections with one wait for the disk
-(https://www.postgresql.org/docs/current/wal-configuration.html). A file has one writer at a time."""
 
 T = TypeVar("T")
 
@@ -75,9 +68,7 @@ class GroupCommit:
         self.process = os.getpid()
         self._journal = journal
         self._lists = threading.Lock()
-        self._at_once = 1 if journal.database.is_file else AT_ONCE
-        self._turn = threading.Semaphore(self._at_once)
-        self._closing = threading.Lock()
+        self._turn = threading.Lock()
         self._told = threading.Event()
         self._ended = threading.Event()
         self._waiting: list[_Waiting] = []
@@ -96,13 +87,29 @@ class GroupCommit:
         return waiting.answer
 
     def commit(self, answer: Future[Admission | None] | None = None) -> None:
-        """Answer everybody who waits, in one transaction; nothing to do if `answer` is there already.
-
-        On return it may still be on its way in somebody else's transaction.
-        """
+        """Answer everybody who has asked by now, in one transaction; nothing to do if `answer` is there already."""
         with self._turn:
-            if answer is None or not answer.done():
-                self._commit()
+            if answer is not None and answer.done():
+                return
+            waiting: list[_Waiting] = []
+            applied: list[Admission] = []
+            try:
+                with self._lists:
+                    waiting, self._waiting = self._waiting, []
+                    applied, self._applied = self._applied, []
+                if not waiting and not applied:
+                    return
+                admitted = admit_together(self._journal, [one.request for one in waiting], applied=applied)
+                for position, one in enumerate(waiting):
+                    one.answer.set_result(None if admitted is None else admitted[position])
+            except BaseException as error:
+                self._keep(applied)
+                told = error if isinstance(error, Exception) else Unavailable(_INTERRUPTED)
+                for one in waiting:
+                    if not one.answer.done():
+                        one.answer.set_exception(told)
+                if told is not error or not waiting:
+                    raise
 
     def applied(self, admission: Admission) -> None:
         """Note that a write was acknowledged, or that it was never sent; the journal knows soon."""
@@ -131,31 +138,7 @@ class GroupCommit:
             teller = self._teller
         if teller is not None:
             teller.join()
-        with self._closing, ExitStack() as turns:
-            for _ in range(self._at_once):  # whose transaction fails leaves to us what it should have told
-                turns.enter_context(self._turn)
-            self._commit()
-
-    def _commit(self) -> None:
-        waiting: list[_Waiting] = []
-        applied: list[Admission] = []
-        try:
-            with self._lists:
-                waiting, self._waiting = self._waiting, []
-                applied, self._applied = self._applied, []
-            if not waiting and not applied:
-                return
-            admitted = admit_together(self._journal, [one.request for one in waiting], applied=applied)
-            for position, one in enumerate(waiting):
-                one.answer.set_result(None if admitted is None else admitted[position])
-        except BaseException as error:
-            self._keep(applied)
-            told = error if isinstance(error, Exception) else Unavailable(_INTERRUPTED)
-            for one in waiting:
-                if not one.answer.done():
-                    one.answer.set_exception(told)
-            if told is not error or not waiting:
-                raise
+        self.commit()
 
     def _keep(self, applied: Sequence[Admission]) -> None:
         """Remember acknowledged writes until a transaction takes them along."""
