@@ -28,13 +28,17 @@ from vectormigrate_dagster.transfer.rollback import WORKERS
 from vectormigrate_dagster.transfer.throttle import Interrupt
 
 
+def _tell_nobody(line: str) -> None:
+    """Nobody listens."""
+
+
 def rollback(
     context: Context,
     migration_id: str,
     *,
     workers: int = WORKERS,
     progress: Callable[[Status], None] | None = None,
-    tell: Callable[[str], None] = lambda line: None,  # noqa: ARG005  # nobody listens
+    tell: Callable[[str], None] = _tell_nobody,
 ) -> RollbackDocument:
     """Take back everything that the stored plan wrote, partition by partition.
 

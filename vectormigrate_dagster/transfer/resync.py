@@ -286,7 +286,7 @@ class Resync:
             self._note(keys, set(texts) & promised.rows.keys())
             refused = {one.id: one.reason for one in self._writer.write(promised.batch.take(written)).refused}
         wanted = set(texts) - promised.rows.keys()
-        if self._refused_are_absent:
+        if refused and self._refused_are_absent:
             # The log may have found out only now that what stands there was never overwritten.
             wanted |= refused.keys() - keep - (set() if self._ownership is None else self._not_written(keys))
         rows = [row for row, value in enumerate(keys.target_ids.to_pylist()) if id_text(value) in wanted]
