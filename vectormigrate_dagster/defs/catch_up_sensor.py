@@ -19,8 +19,9 @@ from vectormigrate_dagster.defs.jobs import changes_of
 from vectormigrate_dagster.defs.journal import KEPT_SECONDS, open_journal
 from vectormigrate_dagster.defs.live import note_live
 from vectormigrate_dagster.defs.state import LiveState
-from vectormigrate_dagster.errors import NotFound
+from vectormigrate_dagster.errors import NotFound, PlanOutdated
 from vectormigrate_dagster.live.journal import Backlog, State
+from vectormigrate_dagster.live.journal.held import require_plan
 from vectormigrate_dagster.model.counting import agreeing, counted
 
 _RANGE = 100_000
@@ -59,11 +60,12 @@ def catch_up_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDef
             return dg.SkipReason(f"migration '{migration.id}' has no plan, or its plan was taken back")
         try:
             with open_journal(context.instance, migration) as journal:
-                state = journal.control().state
-                if state in RESTING:
-                    if state is State.COMPLETED:
+                control = journal.control()
+                require_plan(control, plan.digest)
+                if control.state in RESTING:
+                    if control.state is State.COMPLETED:
                         journal.prune(age=KEPT_SECONDS)  # an application may go on to tell it, for ever
-                    return dg.SkipReason(f"the migration is {state.value}")
+                    return dg.SkipReason(f"the migration is {control.state.value}")
                 journal.retire_splits()
                 live, backlog = note_live(log, plan, journal, seldom=True), journal.backlog()
                 tick = _Tick(context, migration, job)
@@ -71,6 +73,8 @@ def catch_up_sensor(migration: Migration, job: dg.JobDefinition) -> dg.SensorDef
                     journal.prune(age=KEPT_SECONDS)
         except NotFound:
             return dg.SkipReason(f"the plan of '{migration.id}' was made before there were journals")
+        except PlanOutdated as error:
+            return dg.SkipReason(str(error))
         report_dead_runs(context.instance, migration.id)
         return tick.result(live, backlog)
 

@@ -184,7 +184,6 @@ class _Loop:
         at = time.monotonic()
         self._ends = None if seconds is None else at + seconds
         self._looked = self._pruned = self._told = self._useful = self._started = at
-        self._epoch = 0
         self._is_in_the_way = self._is_completed = False
 
     def run(self, sleep: Callable[[float], None]) -> None:
@@ -215,9 +214,6 @@ class _Loop:
         return is_late or self._is_completed or (self._is_in_the_way and at - self._started >= _FAIR_SECONDS)
 
     def _step(self) -> Step | None:
-        if (epoch := self._journal.control().epoch) != self._epoch:  # it may be another plan's by now
-            self._require_wanted()
-            self._epoch = epoch
         try:
             step = self._work.step()
         except LeaseHeld:

@@ -11,37 +11,31 @@ from contextlib import contextmanager
 
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.journal import principal
-from vectormigrate_dagster.defs.lease import Lease, held, numbered
+from vectormigrate_dagster.defs.lease import Lease, numbered
+from vectormigrate_dagster.defs.state import PlanSummary
 from vectormigrate_dagster.errors import NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Control, Journal, State
 from vectormigrate_dagster.mapping.plan import Plan
 
 _WHAT = "cutover"
 _PLACES = 8
-_WAIT_SECONDS = 30.0
 
 
 @contextmanager
-def coordinating(log: MigrationLog, plan: Plan) -> Iterator[None]:
+def coordinating(log: MigrationLog) -> Iterator[None]:
     """Be known as a coordinator for the length of a block, one of several if need be.
 
-    Meanwhile the plan is not replaced: whoever would do so looks for coordinators while it holds the lease "plan", and
-    a coordinator looks at the plan after it had that lease too, so one of the two sees the other.
-
     Raises:
-        LeaseHeld: too many are, or it is being planned.
-        PlanOutdated: the plan was replaced.
+        LeaseHeld: too many are.
     """
     with numbered(log.instance, log.migration_id, _WHAT, _PLACES):
-        with held(Lease(log.instance, log.migration_id, "plan"), _WAIT_SECONDS):
-            log.refresh()
-        if log.require_summary().digest != plan.digest:
-            raise PlanOutdated(f"the plan of '{log.migration_id}' was replaced; move what the new one says first")
         yield
 
 
 def require_nobody_coordinates(log: MigrationLog) -> None:
-    """Refuse to replace a plan by which a process may be about to switch the sides.
+    """Refuse to replace a plan by which a process is about to switch the sides.
+
+    That is kind to who waits for the switch, no more: by a plan that was replaced the journal lets nobody switch.
 
     Raises:
         PlanOutdated: one is.
@@ -53,15 +47,14 @@ def require_nobody_coordinates(log: MigrationLog) -> None:
         )
 
 
-def rest_if_left(log: MigrationLog, journal: Journal) -> Control:
+def rest_if_left(log: MigrationLog, plan: Plan | PlanSummary, journal: Journal) -> Control:
     """The journal's row; if it tells of a coordinator and there is none, it says first that nothing is being switched.
 
     A freeze is left alone, as it ends by itself, and so is what somebody else's home may be at.
     """
     control = journal.control()
-    if not control.is_coordinated or control.state is State.FROZEN or not _was_coordinated(log):
-        return control
-    if somebody_coordinates(log):
+    is_left = control.is_coordinated and control.state is not State.FROZEN and control.goes_by(plan.digest)
+    if not is_left or not _was_coordinated(log) or somebody_coordinates(log):
         return control
     reason = f"nobody goes on with what {control.changed_by} has begun"
     try:

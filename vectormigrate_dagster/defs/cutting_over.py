@@ -32,6 +32,7 @@ from vectormigrate_dagster.errors import NotSo, Stopped
 from vectormigrate_dagster.live.catch_up import CatchUp
 from vectormigrate_dagster.live.cutover import Cutover, Ended
 from vectormigrate_dagster.live.journal import Control, Journal, State
+from vectormigrate_dagster.live.journal.held import require_plan
 from vectormigrate_dagster.live.shadow import shadow_gate
 from vectormigrate_dagster.live.sides import Sides
 from vectormigrate_dagster.live.steps import Action, Gate, Limits, Step, is_done, refusal, steps_of
@@ -69,13 +70,14 @@ def look_ahead(instance: dg.DagsterInstance, migration: Migration, action: Actio
     """The steps of an action as they would be made now; opens no database and changes nothing.
 
     Raises:
-        PlanOutdated: there is no plan.
+        PlanOutdated: there is no plan, or it was replaced in another home.
         NotFound: it has no journal yet.
     """
     log = MigrationLog(instance, migration.id)
     log.refresh()
     plan = log.require_plan()
     with open_journal(instance, migration) as journal:
+        require_plan(journal.control(), plan.digest)
         steps = steps_of(
             journal, _chunks(plan), action, gates=_gates(log, plan, migration, journal), limits=limits_of(migration)
         )
@@ -124,7 +126,7 @@ def move_primary(
                 if why_not:  # known before a database is opened
                     return Moved(done=False, blocked_by=why_not, live=note_live(log, plan, journal))
             sides = source, target
-            with coordinating(log, plan), _coordinator(log, plan, migration, journal, *sides, progress) as cutover:
+            with coordinating(log), _coordinator(log, plan, migration, journal, *sides, progress) as cutover:
                 verb = {"cutover": cutover.run, "reverse": cutover.reverse, "complete": cutover.complete}[action]
                 ended = verb(by=by, reason=reason)
         else:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
@@ -16,9 +17,10 @@ from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import EndpointConfig, Migration
 from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.defs.home import home_of
-from vectormigrate_dagster.errors import ConfigurationError, MissingSecret, NotSo, PlanOutdated
+from vectormigrate_dagster.errors import ConfigurationError, MissingSecret, NotFound, NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Bounds, Journal, JournalDatabase, State
 from vectormigrate_dagster.live.journal.database import parsed_url
+from vectormigrate_dagster.live.journal.held import require_plan
 from vectormigrate_dagster.mapping.plan import Plan
 
 _FILE = "journal.db"
@@ -80,51 +82,99 @@ def journal_url(home: Path, migration: Migration) -> sa.URL:
 
 
 @contextmanager
+def _opened(instance: dg.DagsterInstance, migration: Migration) -> Iterator[JournalDatabase]:
+    database = JournalDatabase(journal_url(home_of(instance), migration))
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _told(migration: Migration, plan: Plan) -> dict[str, Any]:
+    """What a plan tells the journal."""
+    return {
+        "id_kinds": plan.mapping.source_schema.ids.kinds,
+        "id_mapping": plan.mapping.ids.model_dump(mode="json"),
+        "bounds": bounds_of(migration),
+        "plan": plan.digest,
+        "by": principal(),
+    }
+
+
+@contextmanager
 def open_journal(instance: dg.DagsterInstance, migration: Migration, plan: Plan | None = None) -> Iterator[Journal]:
     """The migration's journal.
 
     Args:
         instance: Dagster's storage.
         migration: the migration file.
-        plan: makes the journal, if the plan was made before there were journals.
+        plan: all is done by it, and nothing once it was replaced, here or in another home; it makes the journal if it
+            is older than that. Without one, for who only looks, the journal may go by any.
 
     Raises:
         MissingSecret, ConfigurationError: see `journal_url`.
         StorageFailed: it cannot be opened.
         NotFound: there is none, and no `plan`.
+        PlanOutdated: it goes by another plan.
     """
-    database = JournalDatabase(journal_url(home_of(instance), migration))
-    try:
+    with _opened(instance, migration) as database:
         if plan is None:
             yield Journal(database, migration.id)
-            return
-        yield Journal.register(
-            database,
-            migration.id,
-            id_kinds=plan.mapping.source_schema.ids.kinds,
-            id_mapping=plan.mapping.ids.model_dump(mode="json"),
-            bounds=bounds_of(migration),
-            by=principal(),
-        )
-    finally:
-        database.close()
+        else:
+            yield Journal.register(database, migration.id, **_told(migration, plan))
 
 
-def begin_generation(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> None:
-    """Note in the journal that a plan begins anew, before it is stored; what was journalled stays.
+@contextmanager
+def new_generation(
+    instance: dg.DagsterInstance, migration: Migration, plan: Plan, *, before: Plan | None
+) -> Iterator[None]:
+    """Let the journal go by a new plan, which the block stores; what was journalled stays.
+
+    Args:
+        instance: Dagster's storage.
+        migration: the migration file.
+        plan: about to be stored.
+        before: the stored plan.
 
     Raises:
         NotSo: the application writes to the target.
     """
-    with open_journal(instance, migration, plan) as journal:
-        if journal.control().epoch > 1 or plan.generation > 1:
-            journal.replan(
-                id_kinds=plan.mapping.source_schema.ids.kinds,
-                id_mapping=plan.mapping.ids.model_dump(mode="json"),
-                bounds=bounds_of(migration),
-                by=principal(),
-                reason=f"generation {plan.generation} was planned",
-            )
+    told = _told(migration, plan)
+    with _opened(instance, migration) as database:
+        with suppress(PlanOutdated):  # it goes by the plan before, until below
+            Journal.register(database, migration.id, **told)
+        journal = Journal(database, migration.id)
+        if plan.generation > 1 or journal.control().epoch > 1 or not journal.control().goes_by(plan.digest):
+            digest = None if before is None else before.digest
+            journal.replan(**told, before=digest, reason=f"generation {plan.generation} was planned")
+        yield
+        Journal(database, migration.id, plan.digest).plan_stored()
+
+
+def resume_generation(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> None:
+    """Let the journal go by the stored plan again if whoever replaced it was killed before the new one was stored.
+
+    Raises:
+        PlanOutdated: it goes by a plan of another home.
+    """
+    with suppress(NotFound), open_journal(instance, migration) as journal:
+        control = journal.control()
+        if control.plan_before == plan.digest:
+            reason = f"the plan that should have replaced generation {plan.generation} was never stored"
+            journal.replan(**_told(migration, plan), reason=reason)
+        require_plan(journal.control(), plan.digest)
+        if control.plan_before is not None:
+            journal.plan_stored()
+
+
+def require_not_switched(instance: dg.DagsterInstance, migration: Migration) -> None:
+    """Refuse to plan once the source is the copy.
+
+    Raises:
+        PlanOutdated: the application writes to the target.
+    """
+    with suppress(NotFound), open_journal(instance, migration) as journal:
+        require_source_is_primary(journal)
 
 
 def withdraw(journal: Journal) -> None:

@@ -48,7 +48,7 @@ def settle_state(log: MigrationLog, plan: Plan, journal: Journal) -> Control:
     """
     while True:
         # Before the log is read: a rollback notes itself there, and then ends the epoch that this counts on.
-        control = rest_if_left(log, journal)
+        control = rest_if_left(log, plan, journal)
         log.refresh()
         states = log.partitions(plan)
         before, to, reason = {State.PLANNED}, State.BACKFILLING, f"generation {plan.generation} is being moved"
@@ -191,7 +191,7 @@ def note_live(
         always: write it in any case.
         seldom: that the lag is another number is no change; for who looks every few seconds, for weeks.
     """
-    rest_if_left(log, journal)
+    rest_if_left(log, plan, journal)
     state = live_state(log, plan, journal)
     before = log.live(plan)
     if (

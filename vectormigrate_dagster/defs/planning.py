@@ -15,7 +15,7 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.coordinating import require_nobody_coordinates
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.journal import begin_generation, open_journal, require_source_is_primary
+from vectormigrate_dagster.defs.journal import new_generation, require_not_switched, resume_generation
 from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import PlanSummary, TargetState, target_key
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -70,11 +70,11 @@ def plan_migration(
             require_not_rolled_back(log, stored)
         if stored is not None and not anew and not replan:
             require_current(stored, migration)
+            resume_generation(instance, migration, stored)
             sync_keys(instance, migration.id, stored)
             return stored
         if stored is not None:
-            with open_journal(instance, migration, stored) as journal:
-                require_source_is_primary(journal)
+            require_not_switched(instance, migration)
         generation = _next_generation(instance, migration.id, stored, replan=replan)
         inherited = None
         if stored is not None and not anew:
@@ -98,11 +98,11 @@ def plan_migration(
                 adopt=inherited is not None,
             )
         plan.loss.check()
-        begin_generation(instance, migration, plan)
-        if inherited is not None:
-            log.record(target_key(generation), inherited.model_copy(update={"plan": plan.digest}))
         told = " ".join(filter(None, (summary(plan), conflicts(plan, migration))))
-        log.record_plan(plan, description=told, metadata=tables(plan))
+        with new_generation(instance, migration, plan, before=stored):
+            if inherited is not None:
+                log.record(target_key(generation), inherited.model_copy(update={"plan": plan.digest}))
+            log.record_plan(plan, description=told, metadata=tables(plan))
         sync_keys(instance, migration.id, plan)
         return plan
 

@@ -263,7 +263,10 @@ class _Work:
     def _check(self) -> None:
         """See that the lease outlives what is done now; extends it once half of its time is over."""
         if self._lease.ends - time.monotonic() < self._seconds / 2:
-            self._lease = self._journal.extend(self._lease, seconds=self._seconds)
+            try:
+                self._lease = self._journal.extend(self._lease, seconds=self._seconds)
+            except PlanOutdated as error:  # all of it is, and not the record in hand alone
+                raise LeaseHeld(str(error)) from error
         self._lease.check()
 
     def _note_unsure(self) -> None:

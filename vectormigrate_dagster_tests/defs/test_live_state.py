@@ -185,7 +185,7 @@ def test_what_a_coordinator_that_was_killed_has_left_is_put_right_by_whoever_loo
 ) -> None:
     moved(planned, plan)
     control = settle_state(planned, plan, journal)
-    with coordinating(planned, plan):
+    with coordinating(planned):
         journal.enter(left, since=control, by="a coordinator", reason="it is time")
     look(planned, plan, journal)
     found = journal.control()
@@ -214,8 +214,8 @@ def test_one_that_is_alive_is_left_alone_though_another_has_ended(
     instance: dg.DagsterInstance, planned: MigrationLog, plan: Plan, journal: Journal, look: Callable[..., None]
 ) -> None:
     moved(planned, plan)
-    with ExitStack() as first, coordinating(MigrationLog(instance, ID), plan):
-        first.enter_context(coordinating(MigrationLog(instance, ID), plan))
+    with ExitStack() as first, coordinating(MigrationLog(instance, ID)):
+        first.enter_context(coordinating(MigrationLog(instance, ID)))
         found = journal.enter(
             State.VERIFYING, since=settle_state(planned, plan, journal), by="a coordinator", reason="it is time"
         )
@@ -243,7 +243,7 @@ def test_while_somebody_compares_whoever_looks_sees_how_far_that_is(
 ) -> None:
     generations, parts = Generations(journal), len(plan.keys) + 1
     generations.finish(generations.begin(plan.keys[0]), [])
-    with coordinating(MigrationLog(instance, ID), plan):
+    with coordinating(MigrationLog(instance, ID)):
         live = note_live(planned, plan, journal)
         assert (live.compared, live.parts) == (1, parts)
         assert f"; 1 of {parts} parts is compared" in _live(live_status(live))
@@ -258,7 +258,7 @@ def test_right_after_the_switch_nobody_compares_though_its_coordinator_is_still_
     generations = Generations(journal)
     for name in (*plan.keys, "beyond"):
         generations.finish(generations.begin(name), [])
-    with coordinating(MigrationLog(instance, ID), plan):
+    with coordinating(MigrationLog(instance, ID)):
         frozen = journal.freeze(since=journal.control(), seconds=60, by="test", reason="test")
         journal.verified(frozen)
         journal.switch(since=frozen, by="test", reason="test")

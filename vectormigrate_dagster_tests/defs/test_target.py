@@ -118,14 +118,12 @@ def test_a_plan_is_not_replaced_while_somebody_cuts_over_by_it(
 ) -> None:
     plan = planned.require_plan()
     again = {"make_plan": {"replan": True}}
-    with coordinating(MigrationLog(instance, ID), plan), pytest.raises(PlanOutdated, match="is being cut over"):
+    with coordinating(MigrationLog(instance, ID)), pytest.raises(PlanOutdated, match="is being cut over"):
         run_job(plan_job(migration), instance, ID, ops=again)
     assert planned.require_plan() == plan
 
     run_job(plan_job(migration), instance, ID, ops=again)  # now that nobody does
-
-    with pytest.raises(PlanOutdated, match="was replaced"), coordinating(MigrationLog(instance, ID), plan):
-        pytest.fail("it goes on by a plan that is gone")
+    assert planned.require_plan() != plan
 
 
 def test_a_generation_that_died_before_its_first_checkpoint_still_needs_adoption(

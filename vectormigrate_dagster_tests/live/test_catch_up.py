@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from vectormigrate_dagster.errors import PlanOutdated, Unavailable
-from vectormigrate_dagster.live.journal import LANES
+from vectormigrate_dagster.live.journal import LANES, Journal
 from vectormigrate_dagster.mapping.records import Mapped, RecordMapper
-from vectormigrate_dagster.model import Batch
+from vectormigrate_dagster.model import Batch, IdKind
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
 from vectormigrate_dagster.transfer.resync import Outcome
 from vectormigrate_dagster.transfer.sent import SentLog, SentRanges
@@ -152,6 +152,24 @@ def test_a_lease_that_is_about_to_end_leaves_the_rest_to_the_next_step(live: Liv
     assert (step.consumed, live.target.written) == (0, [])
     assert live.journal.busy_seconds() == 0
     assert live.catch_up().step().consumed == 4
+
+
+def test_a_plan_that_is_replaced_during_a_step_ends_it_and_lists_no_record(live: Live) -> None:
+    journal = Journal(live.database, "m")
+
+    def plan_anew(method: str) -> None:
+        live.target.on_call = lambda _: None
+        journal.replan(id_kinds=[IdKind.U64], bounds=live.bounds, plan="another", by="test", reason="planned anew")
+
+    journal.replan(id_kinds=[IdKind.U64], bounds=live.bounds, plan="one", by="test", reason="planned")
+    live.journal = Journal(live.database, "m", "one")
+    live.write(record(1, 1))
+    catch_up = live.catch_up(lease_seconds=-1.0)  # one that is to be extended at once
+    live.target.on_call = plan_anew
+    step = catch_up.step()
+    assert (step.consumed, step.listed, live.target.written) == (0, (), [])
+    with pytest.raises(PlanOutdated, match="goes by another plan"):
+        catch_up.step()
 
 
 def test_a_step_is_bounded_and_drain_is_not(live: Live) -> None:

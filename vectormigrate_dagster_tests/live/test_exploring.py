@@ -22,6 +22,7 @@ from itertools import chain, islice
 
 import pytest
 
+from vectormigrate_dagster.live.journal import held
 from vectormigrate_dagster_tests.live.exploring.counterexamples import COUNTEREXAMPLES
 from vectormigrate_dagster_tests.live.exploring.play import Player, Scenario, told
 from vectormigrate_dagster_tests.live.exploring.scenarios import SCENARIOS, SMALL, loaded
@@ -115,6 +116,17 @@ def test_what_was_switched_is_not_planned_anew() -> None:
     assert run.violation is None
     assert planner.said.startswith("NotSo: 'live' was switched to its target")
     assert (player.stage.watch.primary, player.stage.generation) == ("target", 1)
+
+
+def test_if_the_row_did_not_tell_its_plan_it_would_be_switched_by_one_that_was_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(held, "require_plan", lambda control, plan: None)
+    player = Player(SCENARIOS["planned-anew-or-cutting-over"])
+
+    runs = islice(few_deviations(player.play, player.remembered, FEW), 100)
+
+    assert any("has switched by plan 1, though there is plan 2" in str(run.violation) for run in runs)
 
 
 @every_scenario

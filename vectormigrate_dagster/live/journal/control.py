@@ -78,6 +78,8 @@ class Control:
         epoch: raised by every change.
         id_kinds: of the source; keys are its ids whichever side is primary.
         id_mapping: how ids become those of the target (`mapping.ids.IdMapping` as JSON), if the plan has told.
+        plan: digest of the plan by which everything is done; None if it has not told.
+        plan_before: digest of the plan that this one replaces, as long as this one may not be stored yet.
         frozen_until: when a freeze ends by itself, in the journal's time.
         verified_epoch: the epoch in which the final verification passed.
         verified_upto: the newest entry that it knew of.
@@ -91,6 +93,8 @@ class Control:
     bounds: Bounds
     id_kinds: tuple[IdKind, ...]
     id_mapping: Mapping[str, Any] | None = None
+    plan: str | None = None
+    plan_before: str | None = None
     written_back: bool = False
     frozen_until: float | None = None
     verified_epoch: int | None = None
@@ -117,6 +121,10 @@ class Control:
         under_way = (State.CATCHING_UP, State.VERIFYING, State.READY, State.FROZEN)
         return self.state in under_way and self.state is not self.at_rest
 
+    def goes_by(self, plan: str) -> bool:
+        """Whether a plan, told by its digest, is the one by which everything is done; an old row does not tell."""
+        return self.plan in (None, plan)
+
     @property
     def is_over(self) -> bool:
         """Whether nothing is to be kept equal ever again: nobody has to be told what is written."""
@@ -130,6 +138,7 @@ def register(
     id_kinds: Sequence[IdKind],
     id_mapping: Mapping[str, Any] | None,
     bounds: Bounds,
+    plan: str | None,
     by: str,
 ) -> Control:
     """Make a migration's control row if there is none; return what is there."""
@@ -143,6 +152,7 @@ def register(
             "bounds": asdict(bounds),
             "id_kinds": [kind.value for kind in id_kinds],
             "id_mapping": id_mapping,
+            "plan": plan,
             "changed_at": journal.now(connection),
             "changed_by": by,
             "reason": "registered",
@@ -159,6 +169,8 @@ def replan(
     id_kinds: Sequence[IdKind],
     id_mapping: Mapping[str, Any] | None,
     bounds: Bounds,
+    plan: str | None,
+    before: str | None,
     by: str,
     reason: str,
 ) -> Control:
@@ -170,6 +182,8 @@ def replan(
         "bounds": asdict(bounds),
         "id_kinds": [kind.value for kind in id_kinds],
         "id_mapping": id_mapping,
+        "plan": plan,
+        "plan_before": before,
     }
     return change(journal, connection, now, by=by, reason=reason, **values)
 
@@ -245,6 +259,17 @@ def mark_verified(connection: sa.Connection, now: Control, *, upto: int | None) 
     connection.execute(sa.update(CONTROL).where(row).values(values))
 
 
+def mark_plan_stored(connection: sa.Connection, now: Control) -> None:
+    """Note that the plan is stored; not a change, so the epoch stays.
+
+    Args:
+        connection: a transaction that has locked the row for update.
+        now: the row.
+    """
+    row = (CONTROL.c.migration == now.migration) & (CONTROL.c.epoch == now.epoch)
+    connection.execute(sa.update(CONTROL).where(row).values(plan_before=None))
+
+
 def _control(row: sa.Row[Any]) -> Control:
     return Control(
         migration=row.migration,
@@ -255,6 +280,8 @@ def _control(row: sa.Row[Any]) -> Control:
         bounds=Bounds(**row.bounds),
         id_kinds=tuple(map(IdKind, row.id_kinds)),
         id_mapping=row.id_mapping,
+        plan=row.plan,
+        plan_before=row.plan_before,
         frozen_until=row.frozen_until,
         verified_epoch=row.verified_epoch,
         verified_upto=row.verified_upto,

@@ -14,7 +14,16 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import LeaseHeld, NotSo
-from vectormigrate_dagster.live.journal import admissions, chunks, comparing, entries, leases, lows, pruning, verdicts
+from vectormigrate_dagster.live.journal import (
+    admissions,
+    chunks,
+    comparing,
+    entries,
+    leases,
+    lows,
+    pruning,
+    verdicts,
+)
 from vectormigrate_dagster.live.journal import control as rows
 from vectormigrate_dagster.live.journal.admissions import Admission, Request
 from vectormigrate_dagster.live.journal.control import Bounds, Control, State
@@ -22,6 +31,7 @@ from vectormigrate_dagster.live.journal.database import JournalDatabase
 from vectormigrate_dagster.live.journal.entries import LANES, Backlog, Entry, Key, Lag
 from vectormigrate_dagster.live.journal.held import require_unchanged
 from vectormigrate_dagster.live.journal.leases import LaneLease
+from vectormigrate_dagster.live.journal.plans import Plans
 from vectormigrate_dagster.live.journal.splits import Splits
 from vectormigrate_dagster.live.journal.verdicts import Judged, Verdicts
 from vectormigrate_dagster.model import IdKind
@@ -31,15 +41,17 @@ PRUNE_SECONDS = 3_600.0
 """How long entries are kept that were dealt with."""
 
 
-class Journal(Splits):
+class Journal(Plans, Splits):
     """The journal of one migration; safe to use from several threads and processes.
 
     Args:
         database: where it is kept.
         migration: the migration's id.
+        plan: digest of the plan that all of this is done by; None for whoever goes by none, as an application.
 
     Raises:
         NotFound: the journal knows no such migration; see `Journal.register`.
+        PlanOutdated: it goes by another plan; so does every method once it was replaced.
     """
 
     @classmethod
@@ -51,6 +63,7 @@ class Journal(Splits):
         id_kinds: Sequence[IdKind],
         id_mapping: Mapping[str, Any] | None = None,
         bounds: Bounds | None = None,
+        plan: str | None = None,
         by: str,
     ) -> Journal:
         """The journal of a migration, made if there is none; one that exists stays as it is.
@@ -61,49 +74,15 @@ class Journal(Splits):
             id_kinds: of the source.
             id_mapping: what `DualWriter.target_id` tells ids by (`mapping.ids.IdMapping` as JSON).
             bounds: what the protocol may rely on.
+            plan: see `Journal`.
             by: who.
-        """
-        bounds = bounds or Bounds()
-        rows.register(database, migration, id_kinds=id_kinds, id_mapping=id_mapping, bounds=bounds, by=by)
-        return cls(database, migration)
-
-    def replan(
-        self,
-        *,
-        id_kinds: Sequence[IdKind],
-        id_mapping: Mapping[str, Any] | None = None,
-        bounds: Bounds,
-        by: str,
-        reason: str,
-    ) -> Control:
-        """Begin anew under another plan; entries stay, and splits of the plan before are looked at again.
-
-        Smaller bounds count from the next plan on if anything is under way, which relies on the larger ones.
 
         Raises:
-            NotSo: the application writes to the target, which a new plan would take for the copy.
+            PlanOutdated: the one that exists goes by another plan.
         """
-        with self.holding("update") as (connection, control):
-            if control.primary == "target":
-                raise NotSo(
-                    f"'{self.migration}' was switched to its target by {control.changed_by} ({control.reason}), so its "
-                    "source is the copy; go back with 'reverse' before it is planned anew"
-                )
-            if self._under_way(connection, control):
-                bounds = bounds.widest(control.bounds)
-            lows.leave_all(connection, self.migration)
-            verdicts.forget(connection, self.migration)
-            self.distrust(connection, control)
-            return rows.replan(
-                self.database,
-                connection,
-                control,
-                id_kinds=id_kinds,
-                id_mapping=id_mapping,
-                bounds=bounds,
-                by=by,
-                reason=reason,
-            )
+        bounds = bounds or Bounds()
+        rows.register(database, migration, id_kinds=id_kinds, id_mapping=id_mapping, bounds=bounds, plan=plan, by=by)
+        return cls(database, migration, plan)
 
     ####################################################################
     # Writers (rules 1 to 3)
@@ -391,15 +370,6 @@ class Journal(Splits):
             raise LeaseHeld(f"'{self.migration}' was switched while '{lease.holder}' worked; nothing is marked")
         if not leases.is_held(connection, lease, now):
             raise LeaseHeld(f"the lease of '{lease.holder}' on '{self.migration}' has ended; nothing is marked")
-
-    def _under_way(self, connection: sa.Connection, control: Control) -> bool:
-        """Whether anything that was sent may still be applied."""
-        now = self.database.now(connection)
-        return (
-            entries.lag(connection, control, now).open > 0
-            or leases.alive(connection, self.migration, now) > 0
-            or lows.unfinished(connection, self.migration) > 0
-        )
 
     def _blockers(self, connection: sa.Connection, control: Control, since: Control) -> list[str]:
         now = self.database.now(connection)

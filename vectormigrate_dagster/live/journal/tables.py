@@ -29,11 +29,13 @@ CONTROL = sa.Table(
     sa.Column("bounds", sa.JSON, nullable=False),
     sa.Column("id_kinds", sa.JSON, nullable=False),
     sa.Column("id_mapping", sa.JSON(none_as_null=True)),
+    sa.Column("plan", sa.String),
+    sa.Column("plan_before", sa.String),
     sa.Column("changed_at", sa.Float, nullable=False),
     sa.Column("changed_by", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
 )
-"""One row per migration: who is primary, in which state and epoch."""
+"""One row per migration: who is primary, in which state and epoch, by which plan."""
 
 ENTRIES = sa.Table(
     "vectormigrate_entries",
@@ -153,7 +155,14 @@ def _add_verdicts(connection: sa.Connection) -> None:
     VERDICTS.create(connection, checkfirst=True)  # a new journal has them from its first step
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create, _add_verdicts)
+def _add_plans(connection: sa.Connection) -> None:
+    have = {column["name"] for column in sa.inspect(connection).get_columns(CONTROL.name)}
+    for name in ("plan", "plan_before"):
+        if name not in have:  # as before: a new journal has them
+            connection.execute(sa.text(f"ALTER TABLE {CONTROL.name} ADD COLUMN {name} VARCHAR"))
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create, _add_verdicts, _add_plans)
 """Step n makes version n out of version n - 1. Steps that were released never change."""
 
 

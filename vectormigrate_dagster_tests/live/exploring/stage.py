@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable
+from contextlib import suppress
 from typing import Literal
 
 from vectormigrate_dagster.databases import Source
-from vectormigrate_dagster.errors import DatabaseError, LeaseHeld, StorageFailed
+from vectormigrate_dagster.errors import DatabaseError, LeaseHeld, PlanOutdated, StorageFailed
 from vectormigrate_dagster.live.catch_up import CatchUp
 from vectormigrate_dagster.live.cutover import Cutover
 from vectormigrate_dagster.live.guard import SplitGuard
@@ -55,7 +54,11 @@ class Stage:
         self.database = SteppedJournal(self.world)
         self.source = SteppedDatabase(self.world, "source", source)
         self.target = SteppedDatabase(self.world, "target", target)
-        self.journal = Journal.register(self.database, MIGRATION, id_kinds=[IdKind.U64], bounds=bounds, by="the stage")
+        Journal.register(
+            self.database, MIGRATION, id_kinds=[IdKind.U64], bounds=bounds, plan=_digest(1), by="the stage"
+        )
+        self.journal = Journal(self.database, MIGRATION)
+        """For whoever goes by no plan."""
         keys = dict.fromkeys([*source, *target, *range(1, 3)])
         self.watch = Watch(
             self.world, self.database, self.source, self.target, {key: source.get(key) for key in keys}, loaded
@@ -68,8 +71,6 @@ class Stage:
         """Up to where the split of a generation was loaded."""
         self.loaded = {1} if loaded else set()
         """Generations that are."""
-        self.held = Counter[str]()
-        """How many processes hold what, in their home."""
 
     def switch(self) -> None:
         """Make the other side the primary, before anybody is on stage."""
@@ -85,12 +86,7 @@ class Stage:
             self.target.remembered,
             self.watch.remembered,
             tuple(tuple(application.left) for application in self.applications),
-            (
-                self.generation,
-                frozenset(self.loaded),
-                tuple(sorted(self.moved.items())),
-                tuple(sorted(self.held.items())),
-            ),
+            (self.generation, frozenset(self.loaded), tuple(sorted(self.moved.items()))),
         )
 
     @property
@@ -116,7 +112,7 @@ class Stage:
 
         def body() -> None:
             for _ in range(steps):
-                with suppress(DatabaseError, StorageFailed):
+                with suppress(DatabaseError, StorageFailed, PlanOutdated):
                     catch_up.step()
 
         self.world.add(name, body, restarts=crashes)
@@ -129,11 +125,7 @@ class Stage:
         """Whoever plans anew, which leaves the target as it is, and loads by the new plan."""
 
         def body() -> None:
-            for _ in range(4):
-                with suppress(LeaseHeld):
-                    self._plan_anew(name)
-                    break
-                self.pause(POLL_SECONDS)
+            self._plan_anew(name)
             self._load_patiently(self.generation, 1)
 
         self.world.add(name, body, restarts=crashes)
@@ -178,6 +170,7 @@ class Stage:
         Raises:
             Violation: it does not come to rest, or is not right then.
         """
+        self._resume()
         if self.generation not in self.loaded:
             self._load(self.generation, 1)
         catch_up = self._catch_up("the end")
@@ -208,26 +201,10 @@ class Stage:
     def _until_done(self, name: str, verb: Verb) -> None:
         """Try again what something was in the way of, a few times, each time by the plan that there is."""
         for _ in range(3):
-            with suppress(DatabaseError, StorageFailed, LeaseHeld), self._holding("coordinator", unless="planner"):
+            with suppress(DatabaseError, StorageFailed, LeaseHeld, PlanOutdated):
                 if getattr(self._cutover(name), verb)(by=name, reason="a test").done:
                     return
             self.pause(POLL_SECONDS)
-
-    @contextmanager
-    def _holding(self, what: str, *, unless: str) -> Iterator[None]:
-        """Hold what a process holds in its home, which keeps others away, until it ends or dies.
-
-        Raises:
-            LeaseHeld: one of those others is at work.
-        """
-        self.world.step("home", f"home: {what}")
-        if self.held[unless]:
-            raise LeaseHeld(f"a {unless} is at work")
-        self.held[what] += 1
-        try:
-            yield
-        finally:
-            self.held[what] -= 1
 
     def _cutover(self, name: str) -> Cutover:
         generation = self.generation
@@ -236,11 +213,11 @@ class Stage:
             if control.state is State.SWITCHED and control.changed_by == name and generation != self.generation:
                 raise Violation(f"{name} has switched by plan {generation}, though there is plan {self.generation}")
 
-        splits = {f"split {generation}": self.split}
+        journal, splits = self._journal_of(generation), {f"split {generation}": self.split}
         return Cutover(
-            self.journal,
+            journal,
             self._catch_up(name),
-            Verification(self.journal, self.sides(), splits, sleep=self.world.sleep),
+            Verification(journal, self.sides(), splits, sleep=self.world.sleep),
             [lambda: [] if generation in self.loaded else ["it is not loaded"]],
             limits=Limits(freeze_seconds=20 * POLL_SECONDS, patience_seconds=30 * POLL_SECONDS),
             changed=changed,
@@ -248,29 +225,39 @@ class Stage:
         )
 
     def _plan_anew(self, name: str) -> None:
-        """Plan anew, as nobody may while somebody cuts over by the plan before.
+        """Plan anew.
 
         Raises:
-            LeaseHeld: somebody does.
             NotSo: the application writes to the target.
             Violation: it does, and it is planned anew all the same.
         """
-        bounds = self.world.bounds
-        with self._holding("planner", unless="coordinator"):
-            control = self.journal.replan(id_kinds=[IdKind.U64], bounds=bounds, by=name, reason="planned anew")
-            if control.primary != "source":
-                raise Violation(f"{name} has planned anew, though the application writes to the {control.primary}")
-            self.generation += 1
+        control = self._replan(self.generation + 1, name)
+        if control.primary != "source":
+            raise Violation(f"{name} has planned anew, though the application writes to the {control.primary}")
+        self.generation += 1
+
+    def _resume(self) -> None:
+        """Go by the plan that is stored, if whoever replaced it was killed before he had stored the new one."""
+        if not self.journal.control().goes_by(_digest(self.generation)):
+            self._replan(self.generation, "the stage")
+
+    def _replan(self, generation: int, name: str) -> Control:
+        return self.journal.replan(
+            id_kinds=[IdKind.U64], bounds=self.world.bounds, plan=_digest(generation), by=name, reason="planned anew"
+        )
+
+    def _journal_of(self, generation: int) -> Journal:
+        return Journal(self.database, MIGRATION, _digest(generation))
 
     def _load_patiently(self, generation: int, pages: int) -> None:
         for _ in range(4):
-            with suppress(LeaseHeld, DatabaseError, StorageFailed):
+            with suppress(LeaseHeld, DatabaseError, StorageFailed, PlanOutdated):
                 self._load(generation, pages)
                 return
 
     def _load(self, generation: int, pages: int) -> None:
         key, records = f"split {generation}", -(-len(self.watch.truth) // pages)
-        with SplitGuard(self.journal, key, self.split, seconds=LEASE_SECONDS) as guard:
+        with SplitGuard(self._journal_of(generation), key, self.split, seconds=LEASE_SECONDS) as guard:
             for checkpoint in transfer_split(
                 source=Source(self.source),
                 target=self.target,
@@ -307,7 +294,12 @@ class Stage:
         )
 
     def _catch_up(self, name: str) -> CatchUp:
-        return CatchUp(self.journal, self.sides(), holder=name, lanes=self.lanes, lease_seconds=LEASE_SECONDS)
+        journal = self._journal_of(self.generation)
+        return CatchUp(journal, self.sides(), holder=name, lanes=self.lanes, lease_seconds=LEASE_SECONDS)
+
+
+def _digest(generation: int) -> str:
+    return f"plan {generation}"
 
 
 def _throttle() -> Throttle:
