@@ -14,7 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from vectormigrate_dagster.config import Migration
-from vectormigrate_dagster.databases import Endpoint, Sleep
+from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.blockers import what_blocks
 from vectormigrate_dagster.defs.coordinating import coordinating
@@ -25,10 +25,11 @@ from vectormigrate_dagster.defs.journal import open_journal, principal
 from vectormigrate_dagster.defs.live import live_state, note_live, open_sides, settle_state
 from vectormigrate_dagster.defs.refusals import LoadLists
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
-from vectormigrate_dagster.defs.state import LiveState, now
+from vectormigrate_dagster.defs.state import LiveState
 from vectormigrate_dagster.defs.throttling import throttle_of
+from vectormigrate_dagster.defs.waiting import until_stopped
 from vectormigrate_dagster.defs.work import explained, require_planned
-from vectormigrate_dagster.errors import NotSo, Stopped
+from vectormigrate_dagster.errors import NotSo
 from vectormigrate_dagster.live.catch_up import CatchUp
 from vectormigrate_dagster.live.cutover import Cutover, Ended
 from vectormigrate_dagster.live.journal import Control, Journal, State
@@ -45,8 +46,6 @@ ASKED = "asked for"
 """The reason where nobody has given one."""
 
 _LOG_SECONDS = 30.0
-_LOOK_SECONDS = 2.0
-"""How often a coordinator that waits looks whether somebody has said stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +151,7 @@ def _coordinator(  # noqa: PLR0917  # what a coordinator is made of
     progress: Progress,
 ) -> Iterator[Cutover]:
     throttle = throttle_of(log, migration.transfer)
-    sleep = _until_stopped(log, throttle.interrupt.sleep)
+    sleep = until_stopped(log, throttle.interrupt.sleep, left="writes are not frozen")
 
     def note(control: Control) -> None:
         del control  # the row is read again, which may have gone on
@@ -180,24 +179,6 @@ def _coordinator(  # noqa: PLR0917  # what a coordinator is made of
             changed=note,
             sleep=sleep,
         )
-
-
-def _until_stopped(log: MigrationLog, sleep: Sleep) -> Sleep:
-    """Let waits end with `Stopped`, some seconds after `vectormigrate stop` was said."""
-    began, looked = now(), time.monotonic()
-
-    def wait(seconds: float) -> None:
-        nonlocal looked
-        sleep(seconds)
-        if time.monotonic() - looked < _LOOK_SECONDS:
-            return
-        looked = time.monotonic()
-        log.refresh()
-        asked = log.control().stop_requested_at
-        if asked is not None and asked > began:
-            raise Stopped("stopped on request; writes are not frozen")
-
-    return wait
 
 
 def _gates(log: MigrationLog, plan: Plan, migration: Migration, journal: Journal) -> Sequence[Gate]:

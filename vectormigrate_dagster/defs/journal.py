@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import sqlalchemy as sa
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import EndpointConfig, Migration
-from vectormigrate_dagster.databases import Sleep
 from vectormigrate_dagster.defs.home import home_of
 from vectormigrate_dagster.errors import ConfigurationError, MissingSecret, NotFound, NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Bounds, Journal, JournalDatabase, State
@@ -24,7 +22,6 @@ from vectormigrate_dagster.live.journal.held import require_plan
 from vectormigrate_dagster.mapping.plan import Plan
 
 _FILE = "journal.db"
-_LOOK_SECONDS = 0.5
 
 KEPT_SECONDS = 86_400.0
 """Entries, and keys of partitions, are kept so long after they were dealt with: a validation may look back as far."""
@@ -178,7 +175,7 @@ def require_not_switched(instance: dg.DagsterInstance, migration: Migration) -> 
 
 
 def withdraw(journal: Journal) -> None:
-    """End catching up, because what it writes is to be taken back; see `wait_until_quiet`.
+    """End catching up, because what it writes is to be taken back; see `begin_rollback`.
 
     It ends the epoch in any case, so that nobody goes on by what the state was before.
 
@@ -191,31 +188,6 @@ def withdraw(journal: Journal) -> None:
         with suppress(NotSo):  # somebody else has changed it
             journal.enter(State.PLANNED, since=control, by=principal(), reason="a rollback has begun")
             return
-
-
-def wait_until_quiet(journal: Journal, *, loads: bool, sleep: Sleep, tell: Callable[[str], None]) -> None:
-    """Wait until nothing that was sent to the target can be applied any more.
-
-    Args:
-        journal: the migration's, whose splits were left.
-        loads: wait for loads that were killed, too, and not only for re-syncs.
-        sleep: waits.
-        tell: is told what is waited for.
-
-    Raises:
-        Stopped: the wait was ended.
-    """
-
-    def seconds() -> float:
-        return max(journal.busy_seconds(), journal.loading_seconds() if loads else 0.0)
-
-    if (first := seconds()) > _LOOK_SECONDS:
-        tell(
-            f"waiting for about {math.ceil(first)} s: what was sent before may arrive at the target until then "
-            "(journal.request_seconds of the migration file)"
-        )
-    while (left := seconds()) > 0:
-        sleep(min(left, _LOOK_SECONDS))
 
 
 def require_source_is_primary(journal: Journal) -> None:

@@ -2,12 +2,14 @@
 
 A rollback begins by saying so in the state, once nobody loads: from then on no load by that plan begins. When every
 partition is taken back, the collection is dropped if this migration made it and nothing is left in it; what told whose
-the records were is put away, and the keys of the generation are deleted. The next plan begins anew.
+the records were is put away, and the keys of the generation are deleted. The next plan begins anew. Before that, no
+request of a rollback that was killed, or whose outcome is not known, can still be applied: it would take away what the
+next plan loads.
 """
 
 # Dagster reads the annotations of ops and checks when they are defined: they may not be put off.
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -15,19 +17,19 @@ import dagster as dg
 from pydantic import Field
 
 from vectormigrate_dagster.config import Migration
-from vectormigrate_dagster.databases import Database, Refusal, Source
+from vectormigrate_dagster.databases import Refusal, Source
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.bulk import leave
+from vectormigrate_dagster.defs.dropping import drop_if_empty, is_there, noted
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import job_of, splits_of, title
-from vectormigrate_dagster.defs.journal import open_journal, wait_until_quiet, withdraw
+from vectormigrate_dagster.defs.journal import open_journal, withdraw
 from vectormigrate_dagster.defs.lease import MIGRATE, Lease, held
 from vectormigrate_dagster.defs.ops import MANIFEST
 from vectormigrate_dagster.defs.planning import is_rolled_back
 from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.refusals import RefusalList, left_path
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
-from vectormigrate_dagster.defs.signals import stop_requested
 from vectormigrate_dagster.defs.state import (
     PartitionState,
     PlanSummary,
@@ -37,16 +39,17 @@ from vectormigrate_dagster.defs.state import (
 )
 from vectormigrate_dagster.defs.target import logs_to_take_back, retire, sent_ranges
 from vectormigrate_dagster.defs.throttling import throttle_of
+from vectormigrate_dagster.defs.waiting import Tell, teller, wait_until_quiet
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
-from vectormigrate_dagster.errors import LeaseHeld, NotFound
+from vectormigrate_dagster.errors import LeaseHeld
 from vectormigrate_dagster.live.journal import Journal
+from vectormigrate_dagster.live.journal.undoing import Undoing
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import Batch, id_text
 from vectormigrate_dagster.model.vectors import Mask
-from vectormigrate_dagster.transfer.reader import PAGE_RECORDS, read_split
 from vectormigrate_dagster.transfer.rollback import WORKERS, Rollback, Undone, entries_after
-from vectormigrate_dagster.transfer.throttle import Interrupt, Throttle
+from vectormigrate_dagster.transfer.throttle import Throttle
 from vectormigrate_dagster.validation.tolerance import tolerance_of
 
 _BEGIN = "rollback-begin"
@@ -55,9 +58,7 @@ _WAIT_SECONDS = 120.0
 _LEAVING_SECONDS = 5.0
 """As long as a load that has just begun may take to see that it may not."""
 
-_SPLIT_RECORDS = 1_000_000
 _GONE = "the collection that it stood in is gone; what it was is kept in the ownership log"
-_NOT_OURS = "it is in a collection that this migration made, and it cannot be told that this migration wrote it"
 
 
 class RollbackConfig(dg.Config):
@@ -82,7 +83,7 @@ def roll_back_partition(
     """Take back what was written of this partition."""
     with explained():
         lease.take(context.instance, migration.id)
-        begin_rollback(MigrationLog(context.instance, migration.id), migration, tell=context.log.info)
+        begin_rollback(MigrationLog(context.instance, migration.id), migration, tell=teller(context))
         work = PartitionWork(context, migration, lease, undoing=True)
         require_planned(target, work.plan.target)
         state = work.undoing()
@@ -91,30 +92,33 @@ def roll_back_partition(
             return work.manifest
         throttle = throttle_of(work.log, migration.transfer)
         recorder = _UndoRecorder(work.log, work.key, state, throttle=throttle)
-        with recorder.outcome(), ExitStack() as stack:
+        with recorder.outcome():
             recorder.write("rolling_back")
-            written = stack.enter_context(target.open_target(sleep=throttle.interrupt.sleep))
+            with ExitStack() as stack:
+                written = stack.enter_context(target.open_target(sleep=throttle.interrupt.sleep))
 
-            def open_source() -> Source:
-                require_planned(source, work.plan.source)
-                return stack.enter_context(source.open_source(sleep=throttle.interrupt.sleep))
+                def open_source() -> Source:
+                    require_planned(source, work.plan.source)
+                    return stack.enter_context(source.open_source(sleep=throttle.interrupt.sleep))
 
-            throttle.target.call(written.probe)
-            rollback = Rollback(
-                written,
-                RecordMapper(work.plan.mapping),
-                open_source,
-                tolerance=tolerance_of(
-                    work.plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
-                ),
-                workers=config.workers,
-                throttle=throttle,
-                stop=recorder.should_stop,
-            )
-            undo = _undone if _is_there(written, throttle) else _gone
-            with closing(undo(work, rollback, after=state.undone_after)) as checkpoints:
-                for checkpoint in checkpoints:
-                    recorder.note(checkpoint)
+                throttle.target.call(written.probe)
+                guard = stack.enter_context(noted(work.log, migration, work.plan, work.key))
+                rollback = Rollback(
+                    written,
+                    RecordMapper(work.plan.mapping),
+                    open_source,
+                    tolerance=tolerance_of(
+                        work.plan.mapping.target_schema, written.capabilities, migration.validation.min_cosine
+                    ),
+                    workers=config.workers,
+                    throttle=throttle,
+                    stop=recorder.should_stop,
+                    guard=guard,
+                )
+                undo = _undone if is_there(written, throttle) else _gone
+                with closing(undo(work, rollback, after=state.undone_after)) as checkpoints:
+                    for checkpoint in checkpoints:
+                        recorder.note(checkpoint)
             recorder.write("rolled_back")
         context.add_output_metadata({"taken_back": recorder.state.undone, "left": recorder.state.left})
         return work.manifest
@@ -142,13 +146,20 @@ def finish_rollback(
             return
         # Before the end is recorded, after which nobody comes back for it.
         leave(log, plan, partial(target.open_target, sleep=time.sleep))
-        with held(Lease(log.instance, migration.id, target_key(plan.generation)), _WAIT_SECONDS):
+        lease_of_target = partial(Lease, log.instance, migration.id, target_key(plan.generation))
+        with held(lease_of_target(), _WAIT_SECONDS):
             log.refresh()
             if is_rolled_back(log, plan):
                 return
             throttle = throttle_of(log, migration.transfer)
             with target.open_target(sleep=throttle.interrupt.sleep) as written:
-                dropped, remaining = _settle(log, plan, written, throttle)
+                dropped, remaining = drop_if_empty(log, migration, plan, written, throttle)
+        with open_journal(log.instance, migration, plan) as journal:
+            wait_until_quiet(log, Undoing(journal).seconds, tell=teller(context))
+        with held(lease_of_target(), _WAIT_SECONDS):
+            log.refresh()
+            if is_rolled_back(log, plan):
+                return
             left = sum(state.left for state in log.partitions(plan).values())
             retire(log, plan, keep=left > 0)
             log.record(
@@ -178,7 +189,7 @@ def rollback_job(migration: Migration) -> dg.JobDefinition:
     )
 
 
-def begin_rollback(log: MigrationLog, migration: Migration, *, tell: Callable[[str], None]) -> None:
+def begin_rollback(log: MigrationLog, migration: Migration, *, tell: Tell) -> None:
     """Note that a rollback has begun, unless it has; from then on nothing is loaded or caught up with by the plan.
 
     Returns once nothing that was sent before can still be applied.
@@ -205,7 +216,11 @@ def begin_rollback(log: MigrationLog, migration: Migration, *, tell: Callable[[s
             withdraw(journal)
         # What an embedded database was sent died with the process that had opened it.
         loads = not migration.target.embedded
-        wait_until_quiet(journal, loads=loads, sleep=Interrupt(stop_requested).sleep, tell=tell)
+
+        def seconds() -> float:
+            return max(journal.busy_seconds(), journal.loading_seconds() if loads else 0.0)
+
+        wait_until_quiet(log, seconds, tell=tell)
 
 
 def _begin(log: MigrationLog, plan: Plan, journal: Journal) -> None:
@@ -297,42 +312,3 @@ def _gone(work: PartitionWork, rollback: Rollback, *, after: str | None) -> Gene
     for name, entry in entries_after(logs, after):
         texts = map(id_text, entry.batch.ids.to_pylist()) if entry.form == "before" else ()
         yield Undone(after=name, undone=0, left=tuple(Refusal(text, _GONE, entry.batch.scope) for text in texts))
-
-
-def _is_there(target: Database, throttle: Throttle) -> bool:
-    """Whether there is a collection; somebody may have dropped it, and whoever finished a rollback has."""
-    try:
-        throttle.target.call(target.describe)
-    except NotFound:
-        return False
-    return True
-
-
-def _settle(log: MigrationLog, plan: Plan, target: Database, throttle: Throttle) -> tuple[bool, int]:
-    """Drop a collection that we made and that is empty; whether that was done, and how much is in one of ours."""
-    whose = log.target(plan)
-    if whose is None or whose.state == "existing":
-        return False, 0
-    if not _is_there(target, throttle):
-        return True, 0  # by a run that was killed before it had said so, or by somebody
-    if not _is_ours(plan, target, throttle):
-        return False, 0
-    throttle.target.call(target.wait_visible)
-    remaining = 0
-    listed = RefusalList(left_path(log, f"g{plan.generation:04}-remaining"), keep=0)
-    listed.trim()
-    for split in throttle.target.call(partial(target.plan_splits, _SPLIT_RECORDS)):
-        for batch in read_split(Source(target), split, throttle=throttle, page_records=PAGE_RECORDS):
-            remaining += len(batch)
-            listed.append(Refusal(id_text(value), _NOT_OURS, batch.scope) for value in batch.ids.to_pylist())
-    # As late as can be: nobody keeps others from writing into it.
-    if remaining or throttle.target.call(target.count):
-        return False, remaining
-    throttle.target.call(target.drop)
-    return True, 0
-
-
-def _is_ours(plan: Plan, target: Database, throttle: Throttle) -> bool:
-    """Whether the collection is the one that we made, and not another one of its name."""
-    found = throttle.target.call(target.describe)
-    return not target.capabilities.keeps_marker or found.marker == plan.mapping.target_schema.marker

@@ -1,23 +1,76 @@
-"""Watches the load of one split while an application writes to the source (rules 10 to 13 of the live protocol)."""
+"""Note in the journal who writes pages of a split to the target, or takes them back, and until when that may arrive.
+
+A load is watched while an application writes to the source (rules 10 to 13 of the live protocol), a rollback so that no
+new plan begins too early.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from vectormigrate_dagster.errors import StorageFailed
-from vectormigrate_dagster.live.journal import Journal, Key, SplitAttempt
+from vectormigrate_dagster.live.journal import Journal, Key, SplitAttempt, UndoAttempt
+from vectormigrate_dagster.live.journal.undoing import Undoing
 from vectormigrate_dagster.model import IdColumn, Split
 from vectormigrate_dagster.transfer.guard import WriteGuard
 
 LEASE_SECONDS = 60.0
-"""For how long a load may write before it asks again; after a crash, others wait so long and `Bounds.request` more."""
+"""How long an attempt may write before it asks again; after a kill others wait so long and `Bounds.request` more."""
+
+Attempt = TypeVar("Attempt", SplitAttempt, UndoAttempt)
 
 
-class SplitGuard:
+class _Guard(ABC, Generic[Attempt]):
+    """One attempt, which asks for more time as it goes on, and knows of its requests whose outcome is not known.
+
+    Args:
+        key: the partition's key.
+        seconds: see `LEASE_SECONDS`.
+    """
+
+    def __init__(self, key: str, *, seconds: float) -> None:
+        self.writes = WriteGuard(self._check, self._unsure)
+        self._key = key
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._attempt: Attempt | None = None
+        self._unsure_until = 0.0
+
+    @property
+    def attempt(self) -> Attempt:
+        """What the journal knows of this attempt."""
+        if self._attempt is None:
+            raise ValueError(f"split '{self._key}' was not begun")
+        return self._attempt
+
+    @abstractmethod
+    def _renewed(self, attempt: Attempt) -> Attempt:
+        """The same attempt, for longer."""
+
+    def _check(self) -> None:
+        """See that this attempt may send; renews it once half of its time is over."""
+        attempt = self.attempt
+        if attempt.ends - time.monotonic() < self._seconds / 2:
+            with self._lock:
+                if self._attempt is attempt:  # or another thread has renewed it
+                    self._attempt = self._renewed(attempt)
+        self.attempt.check()
+
+    def _unsure(self) -> None:
+        bounds = self.attempt.control.bounds
+        self._unsure_until = time.monotonic() + bounds.request + bounds.margin
+
+    def _unsure_seconds(self) -> float:
+        """For how long a request whose outcome is not known may still be applied."""
+        return max(0.0, self._unsure_until - time.monotonic())
+
+
+class SplitGuard(_Guard[SplitAttempt]):
     """One attempt to load a split; what `transfer.transfer_split` takes as `guard`.
 
     Another attempt ends this one: the next write then raises `LeaseHeld`, and the split is loaded by the other. As a
@@ -31,15 +84,10 @@ class SplitGuard:
     """
 
     def __init__(self, journal: Journal, key: str, split: Split, *, seconds: float = LEASE_SECONDS) -> None:
-        self.writes = WriteGuard(self._check, self._unsure)
+        super().__init__(key, seconds=seconds)
         self.touched: int | None = None
         self._journal = journal
-        self._key = key
         self._split = split
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._attempt: SplitAttempt | None = None
-        self._unsure_until = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -51,13 +99,6 @@ class SplitGuard:
         if isinstance(error, Exception) and self._attempt is not None:
             with suppress(StorageFailed):  # what ended the load is told; this only spares others a wait
                 self._journal.rest_split(self._attempt, unsure=self._unsure_seconds())
-
-    @property
-    def attempt(self) -> SplitAttempt:
-        """What the journal knows of this attempt."""
-        if self._attempt is None:
-            raise ValueError(f"split '{self._key}' was not begun")
-        return self._attempt
 
     def begin(self) -> None:
         """Note durably, before the first read, from where on the split must distrust what it reads.
@@ -85,22 +126,8 @@ class SplitGuard:
         """
         self.touched = self._journal.leave_split(self.attempt, belongs=self._belongs, unsure=self._unsure_seconds())
 
-    def _check(self) -> None:
-        """See that this attempt may send; renews it once half of its time is over."""
-        attempt = self.attempt
-        if attempt.ends - time.monotonic() < self._seconds / 2:
-            with self._lock:
-                if self._attempt is attempt:  # or another thread has renewed it
-                    self._attempt = self._journal.renew(attempt, seconds=self._seconds)
-        self.attempt.check()
-
-    def _unsure(self) -> None:
-        bounds = self.attempt.control.bounds
-        self._unsure_until = time.monotonic() + bounds.request + bounds.margin
-
-    def _unsure_seconds(self) -> float:
-        """For how long a request whose outcome is not known may still be applied."""
-        return max(0.0, self._unsure_until - time.monotonic())
+    def _renewed(self, attempt: SplitAttempt) -> SplitAttempt:
+        return self._journal.renew(attempt, seconds=self._seconds)
 
     def _belongs(self, key: Key) -> bool:
         split = self._split
@@ -110,3 +137,32 @@ class SplitGuard:
     def _is_scope(key: Key, scope: str | None) -> bool:
         """Whether a key may be of a scope; one without may be of the default scope, whatever that is called."""
         return key.scope == scope or key.scope is None or scope is None
+
+
+class UndoGuard(_Guard[UndoAttempt]):
+    """One attempt to take something back, as a context: noted before its first request, until all have an answer.
+
+    Args:
+        journal: the migration's.
+        key: the partition's key, or what the target is called where partitions are; the caller holds its lease.
+        seconds: see `LEASE_SECONDS`.
+    """
+
+    def __init__(self, journal: Journal, key: str, *, seconds: float = LEASE_SECONDS) -> None:
+        super().__init__(key, seconds=seconds)
+        self._undoing = Undoing(journal)
+
+    def __enter__(self) -> Self:
+        self._attempt = self._undoing.begin(self._key, seconds=self._seconds)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an interrupt (no `Exception`) a thread may still be sending, as after a kill.
+        if error is None or isinstance(error, Exception):
+            with suppress(StorageFailed):  # as after a kill: others wait for longer
+                self._undoing.end(self.attempt, unsure=self._unsure_seconds())
+
+    def _renewed(self, attempt: UndoAttempt) -> UndoAttempt:
+        return self._undoing.renew(attempt, seconds=self._seconds)

@@ -17,6 +17,7 @@ from vectormigrate_dagster.defs.planning import is_rolled_back, sync_keys
 from vectormigrate_dagster.defs.rolling_back import begin_rollback, rollback_job
 from vectormigrate_dagster.defs.signals import request_stop, stop_requested
 from vectormigrate_dagster.defs.state import now
+from vectormigrate_dagster.defs.waiting import Tell, telling
 from vectormigrate_dagster.errors import Stopped
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.services.context import Context, endpoints
@@ -38,7 +39,7 @@ def rollback(
     *,
     workers: int = WORKERS,
     progress: Callable[[Status], None] | None = None,
-    tell: Callable[[str], None] = _tell_nobody,
+    tell: Tell = _tell_nobody,
 ) -> RollbackDocument:
     """Take back everything that the stored plan wrote, partition by partition.
 
@@ -80,7 +81,7 @@ class _Work:
         migration: Migration,
         plan: Plan,
         workers: int,
-        tell: Callable[[str], None],
+        tell: Tell,
     ) -> None:
         self._instance = instance
         self._migration = migration
@@ -103,7 +104,7 @@ class _Work:
         sync_keys(self._instance, self._migration.id, self._plan)
         job = rollback_job(self._migration)
         ops = {"roll_back_partition": {"workers": self._workers}}
-        with databases.keep_open(self._target, scopes=(), sleep=self._sleep):
+        with databases.keep_open(self._target, scopes=(), sleep=self._sleep), telling(self._tell):
             while not self._finished():
                 # Of a rollback that was killed before its very end, only that end is missing.
                 for key in self._log.not_taken_back(self._plan) or self._plan.keys[-1:]:

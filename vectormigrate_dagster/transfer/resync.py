@@ -96,7 +96,6 @@ class Resync:
         self._sent_anew = sent_before if callable(sent_before) else None
         self._sent_before = sent_before() if callable(sent_before) else sent_before
         self._tolerance = tolerance
-        self._guard = guard
         self._refused_are_absent = refused_are_absent
         self._writer = BatchWriter(
             target,
@@ -290,18 +289,9 @@ class Resync:
             # The log may have found out only now that what stands there was never overwritten.
             wanted |= refused.keys() - keep - (set() if self._ownership is None else self._not_written(keys))
         rows = [row for row, value in enumerate(keys.target_ids.to_pylist()) if id_text(value) in wanted]
-        if rows:
-            self._delete(keys.target_ids.take(rows), keys.target_scope)
+        self._writer.delete(keys.target_ids.take(rows), keys.target_scope)
         self._call(self._target.wait_visible)
         return refused
-
-    def _delete(self, ids: IdColumn, scope: str | None) -> None:
-        def send() -> None:
-            with self._guard.sending():
-                self._target.delete(ids, scope)
-
-        sleep = self._guard.after(self._throttle.interrupt.sleep)
-        self._throttle.target.call(send, sleep=sleep, failed=self._guard.failed)
 
     def _call(self, function: Callable[[], T]) -> T:
         sleep = self._throttle.interrupt.sleep

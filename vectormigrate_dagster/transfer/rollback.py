@@ -24,6 +24,7 @@ from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind, Split, id_t
 from vectormigrate_dagster.model.compare import EXACT, Tolerance, compare
 from vectormigrate_dagster.model.digests import record_digests
 from vectormigrate_dagster.model.vectors import Mask
+from vectormigrate_dagster.transfer.guard import NO_GUARD, WriteGuard
 from vectormigrate_dagster.transfer.mapper import Mapper
 from vectormigrate_dagster.transfer.ownership import Entry, OwnershipLog
 from vectormigrate_dagster.transfer.rate import SLICE_SECONDS
@@ -76,6 +77,7 @@ class Rollback:
         workers: batches that are taken back at once; one on an embedded database.
         throttle: retries and rate.
         stop: as of `transfer_split`.
+        guard: is asked before each request that writes.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Rollback:
         workers: int = WORKERS,
         throttle: Throttle | None = None,
         stop: Stop = never,
+        guard: WriteGuard = NO_GUARD,
     ) -> None:
         self._target = target
         self._mapper = mapper
@@ -100,7 +103,13 @@ class Rollback:
         self._stop = stop
         self._ends = Interrupt()
         self._writer = BatchWriter(
-            target, self._throttle, on_conflict="overwrite", ownership=None, tolerance=tolerance, sleep=self._ends.sleep
+            target,
+            self._throttle,
+            on_conflict="overwrite",
+            ownership=None,
+            tolerance=tolerance,
+            sleep=self._ends.sleep,
+            guard=guard,
         )
 
     def logs(
@@ -194,7 +203,7 @@ class Rollback:
     def _remove(self, found: Batch, known: Sequence[OwnershipLog]) -> list[Refusal]:
         """Delete what we wrote where nothing stood before; return what is somebody else's by now."""
         ours = self._is_ours(found, known)
-        self._delete(found.ids.take(np.flatnonzero(ours)), found.scope)
+        self._writer.delete(found.ids.take(np.flatnonzero(ours)), found.scope)
         return _left(found, ~ours, _CHANGED)
 
     def _restore(self, images: Batch, found: Batch, known: Sequence[OwnershipLog]) -> list[Refusal]:
@@ -260,7 +269,7 @@ class Rollback:
         for part in self._mapper.map(batch).batches if len(batch) else ():
             found = self._fetch(part.ids, part.scope)
             ours = _equal(part, found, self._tolerance)
-            self._delete(found.ids.take(np.flatnonzero(ours)), part.scope)
+            self._writer.delete(found.ids.take(np.flatnonzero(ours)), part.scope)
             left += _left(found, ~ours, _CHANGED)
             undone += len(part) - int((~ours).sum())
         return undone, left
@@ -281,10 +290,6 @@ class Rollback:
         self._ends.sleep(0)
         fetch = partial(self._target.fetch, ids, scope)
         return replace(self._throttle.target.call(fetch, sleep=self._ends.sleep).batch, scope=scope)
-
-    def _delete(self, ids: IdColumn, scope: str | None) -> None:
-        if len(ids):
-            self._throttle.target.call(partial(self._target.delete, ids, scope), sleep=self._ends.sleep)
 
 
 def entries_after(logs: Iterable[OwnershipLog], after: str | None) -> Iterator[tuple[str, Entry]]:

@@ -117,6 +117,20 @@ class BatchWriter:
             refused=tuple(refused),
         )
 
+    def delete(self, ids: IdColumn, scope: str | None) -> None:
+        """Delete records, whoever wrote them; return when the target has accepted that.
+
+        Raises:
+            DatabaseError: the target failed for longer than the retry policy allows.
+        """
+
+        def send() -> None:
+            with self._guard.sending():
+                self._target.delete(ids, scope)
+
+        if len(ids):
+            self._guarded(send)
+
     def _claim(self, batch: Batch) -> Batch:
         """The records that we may write, after the ownership log knows what stands under their ids."""
         log = self._ownership

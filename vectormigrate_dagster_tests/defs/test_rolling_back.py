@@ -25,6 +25,7 @@ from vectormigrate_dagster.defs.lease import MIGRATE, Lease, held
 from vectormigrate_dagster.defs.rolling_back import begin_rollback, rollback_job
 from vectormigrate_dagster.defs.state import now
 from vectormigrate_dagster.defs.target import logs_to_take_back
+from vectormigrate_dagster.defs.waiting import telling
 from vectormigrate_dagster.errors import LeaseHeld, NotFound, PlanOutdated, Unavailable
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.migration_file import load_migration
@@ -358,9 +359,11 @@ def test_what_a_killed_load_had_sent_lands_before_anything_is_taken_back(
         "waiting for about 1 s: what was sent before may arrive at the target until then "
         "(journal.request_seconds of the migration file)"
     ]
-    for key in keys:
-        undo(instance, migration, key)
+    with telling(said.append):
+        for key in keys:
+            undo(instance, migration, key)
     assert read_everything(place.target) == before
+    assert len(said) == 1, "of a rollback that had all answers nothing can arrive later"
 
 
 def test_nobody_waits_for_a_load_that_has_ended_by_itself_or_wrote_to_an_embedded_database(

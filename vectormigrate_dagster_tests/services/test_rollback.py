@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
+from vectormigrate_dagster import databases
+from vectormigrate_dagster.databases import Database, Endpoint
+from vectormigrate_dagster.databases.qdrant.database import Qdrant
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.lease import MIGRATE, ROLLBACK, Lease, held
 from vectormigrate_dagster.defs.signals import request_stop
-from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated, Stopped, Unavailable
+from vectormigrate_dagster.errors import LeaseHeld, NotFound, PlanOutdated, Stopped, Unavailable
+from vectormigrate_dagster.live.journal import JournalDatabase
+from vectormigrate_dagster.live.journal.tables import UNDOING
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.migrate import migrate
 from vectormigrate_dagster.services.models import Status, ValidationSummary
@@ -21,7 +30,10 @@ from vectormigrate_dagster.transfer.rollback import Rollback
 from vectormigrate_dagster_tests.collections_of_everything import read_everything
 from vectormigrate_dagster_tests.conftest import SMALL
 from vectormigrate_dagster_tests.defs.test_target import foreign_records
-from vectormigrate_dagster_tests.harness import ID, NOTHING, Workplace, differences
+from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn
+from vectormigrate_dagster_tests.harness import COLLECTION, ID, NOTHING, Workplace, differences
+from vectormigrate_dagster_tests.live.journals import rows
+from vectormigrate_dagster_tests.services.conftest import context_of
 
 
 @pytest.fixture
@@ -118,3 +130,70 @@ def stop_in_the_second_partition(monkeypatch: pytest.MonkeyPatch) -> None:
         return logs(self, *arguments, **settings)  # type: ignore[arg-type]  # passed on
 
     monkeypatch.setattr(Rollback, "logs", counted)
+
+
+class Killed(BaseException):
+    """A process that dies: nothing of it can note anything any more."""
+
+
+@dataclass
+class Late:
+    """A server that takes requests of processes that are killed then, and applies them later."""
+
+    place: Workplace
+    waiting: list[Callable[[Database], None]] = field(default_factory=list)
+    noted: list[list[str]] = field(default_factory=list)
+    """What the journal said was being taken back when each was sent."""
+
+    @contextmanager
+    def killing(self, method: str) -> Iterator[None]:
+        """Have the first call of a method be the last thing that a process does."""
+
+        def sent(database: Database, *arguments: Any) -> None:
+            del database
+            self.waiting.append(lambda target: getattr(target, method)(*arguments))
+            journal = JournalDatabase(f"sqlite:///{self.place.home}/journal.db")
+            self.noted.append(sorted(row.what for row in rows(journal, UNDOING)))
+            journal.close()
+            raise Killed
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Qdrant, method, sent)
+            yield
+
+    def applies(self) -> None:
+        """Apply what has not been, at the latest now."""
+        with databases.open_target(self.place.target) as target:
+            for request in self.waiting:
+                with contextlib.suppress(NotFound):  # the collection is gone
+                    request(target)
+        self.waiting.clear()
+
+
+def test_no_new_plan_begins_before_the_last_request_of_a_killed_rollback_is_applied(
+    place: Workplace, qdrant_stand_in: QdrantStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take away what the new plan has loaded, and nobody would look again."""
+    place = replace(place, target=Endpoint(type="qdrant", url=qdrant_stand_in.url, collection=COLLECTION))
+    place.write(transfer={"partition_records": 1000})
+    context, late, said = context_of(place), Late(place), list[str]()
+    migrate(context, ID)
+    for method in ("delete", "drop"):
+        with late.killing(method), pytest.raises(Killed):
+            rollback(context, ID)
+    assert late.noted == [["g0001-00000"], ["g0001-00000", "target-g0001"]]
+
+    def applied_meanwhile(line: str) -> None:
+        said.append(line)
+        late.applies()
+        clock = JournalDatabase.now
+        monkeypatch.setattr(JournalDatabase, "now", lambda *arguments: clock(*arguments) + 1000)
+
+    assert rollback(context, ID, tell=applied_meanwhile).dropped
+    assert migrate(context, ID).status == "completed"
+    late.applies()
+    assert differences(place.target, SMALL) == NOTHING
+    (line,) = said
+    assert line.endswith(
+        "what was sent before may arrive at the target until then (journal.request_seconds of the migration file)"
+    )

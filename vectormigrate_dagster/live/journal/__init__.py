@@ -7,6 +7,7 @@ from vectormigrate_dagster.live.journal.entries import LANES, Backlog, Entry, Ke
 from vectormigrate_dagster.live.journal.journal import Journal
 from vectormigrate_dagster.live.journal.leases import LaneLease
 from vectormigrate_dagster.live.journal.lows import SplitAttempt
+from vectormigrate_dagster.live.journal.undoing import UndoAttempt
 from vectormigrate_dagster.live.journal.verdicts import Judged, Verdict, Verdicts
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Side",
     "SplitAttempt",
     "State",
+    "UndoAttempt",
     "Verdict",
     "Verdicts",
 ]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import NotSo
 from vectormigrate_dagster.live.journal import control as rows
-from vectormigrate_dagster.live.journal import entries, leases, lows, verdicts
+from vectormigrate_dagster.live.journal import entries, leases, lows, undoing, verdicts
 from vectormigrate_dagster.live.journal.control import Bounds, Control
 from vectormigrate_dagster.live.journal.held import Held
 from vectormigrate_dagster.model import IdKind
@@ -39,7 +39,8 @@ class Plans(Held):
             reason: why.
 
         Raises:
-            NotSo: the application writes to the target, which a new plan would take for the copy.
+            NotSo: the application writes to the target, which a new plan would take for the copy; or what is being
+                taken back may still change what a new plan loads.
         """
         with self.holding("update") as (connection, control):
             if control.primary == "target":
@@ -47,6 +48,7 @@ class Plans(Held):
                     f"'{self.migration}' was switched to its target by {control.changed_by} ({control.reason}), so its "
                     "source is the copy; go back with 'reverse' before it is planned anew"
                 )
+            undoing.forget(connection, self.migration, self.database.now(connection))
             if self._under_way(connection, control):
                 bounds = bounds.widest(control.bounds)
             lows.leave_all(connection, self.migration)

@@ -141,6 +141,16 @@ VERDICTS = sa.Table(
 )
 """Keys that a re-sync could not make alike, and those that the load could not move and a re-sync has looked at."""
 
+UNDOING = sa.Table(
+    "vectormigrate_undoing",
+    METADATA,
+    sa.Column("migration", sa.String, primary_key=True),
+    sa.Column("attempt", sa.String, primary_key=True),
+    sa.Column("what", sa.String, nullable=False),
+    sa.Column("applied_until", sa.Float, nullable=False),
+)
+"""Attempts to take back what a plan wrote, and until when a request of each may still be applied."""
+
 VERSION = sa.Table(
     "vectormigrate_version", METADATA, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
 )
@@ -162,7 +172,11 @@ def _add_plans(connection: sa.Connection) -> None:
             connection.execute(sa.text(f"ALTER TABLE {CONTROL.name} ADD COLUMN {name} VARCHAR"))
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create, _add_verdicts, _add_plans)
+def _add_undoing(connection: sa.Connection) -> None:
+    UNDOING.create(connection, checkfirst=True)
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create, _add_verdicts, _add_plans, _add_undoing)
 """Step n makes version n out of version n - 1. Steps that were released never change."""
 
 
