@@ -33,6 +33,7 @@ from vectormigrate_dagster.model.vectors import Mask
 
 Form = Literal["absent", "before", "again", "kept"]
 
+_NOT_SENT = "nothing was sent"
 _NAME = re.compile(r"(\d{8})\.(absent|before|again|kept)\.parquet")
 _UNFINISHED = ".unfinished"
 _RECORD = "record"
@@ -201,8 +202,10 @@ class OwnershipLog:
             self._prepare()
             _write_durably(path, batch, beside)
         except OSError as error:
+            # Only what the target keeps is known after the batch was sent; it is sent again, and noted then.
+            follows = "what the target has refused is noted when it is sent again" if form == "kept" else _NOT_SENT
             raise StorageFailed(
-                f"the ownership log '{self.folder}' refused a write, so nothing was sent: {error}; "
+                f"the ownership log '{self.folder}' refused a write, so {follows}: {error}; "
                 "make room and run the migration again"
             ) from error
         self._note(path, digests(batch.ids, batch.scope), beside)

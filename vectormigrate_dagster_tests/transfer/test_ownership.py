@@ -145,6 +145,24 @@ def test_h21_a_full_disk_is_said_and_leaves_no_entry(tmp_path: Path, monkeypatch
     assert log.wrote(column(1), None).tolist() == [True]
 
 
+def test_h21_a_full_disk_after_the_target_has_refused_does_not_say_that_nothing_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = OwnershipLog(tmp_path)
+    stood = make_batch([1], seed=1)
+    log.record_before(stood)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(StorageFailed, match="so what the target has refused is noted when it is sent again"):
+            log.record_kept(stood)
+    log.record_kept(stood)
+    assert list(log.entries()) == []
+
+
 def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("no folder")
     with pytest.raises(StorageFailed, match="cannot be opened"):
