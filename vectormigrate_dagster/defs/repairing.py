@@ -74,9 +74,17 @@ def repair_migration(
         rest = listed.parent / f"repair-{now():%Y%m%dT%H%M%S%fZ}.parquet"
         report = repair(context, listed, rest)
         left = rest if report.unsettled else None
+        _look_again(journal, plan)
         log.record(VALIDATION, _state(plan, report, left))
         _end_round(log, plan)
     return report, left
+
+
+def _look_again(journal: Journal, plan: Plan) -> None:
+    """Let catching up say anew what it has said of records that it could not make alike: some may be mended now."""
+    unlike = [verdict.key for verdict in journal.verdicts(plan.generation).all() if not verdict.alike]
+    if unlike:
+        journal.note(unlike, kind="touch")
 
 
 def _end_round(log: MigrationLog, plan: Plan) -> None:

@@ -29,6 +29,7 @@ from vectormigrate_dagster.services.migrate import migrate
 from vectormigrate_dagster.services.models import ValidationDocument
 from vectormigrate_dagster.services.plan import plan
 from vectormigrate_dagster.services.polling import poll
+from vectormigrate_dagster.services.repair import repair
 from vectormigrate_dagster.services.status import status
 from vectormigrate_dagster.services.validate import validate
 from vectormigrate_dagster.validation import Exceptions
@@ -212,6 +213,23 @@ def test_what_is_left_alone_in_somebody_elses_place_is_allowed_for_and_listed(li
         target.delete(IdColumn.of(IdKind.I64, [7]))
         target.delete(IdColumn.of(IdKind.I64, [8]))
     assert not validate(context, ID, full=True, again=True).passed
+
+
+def test_what_a_repair_has_mended_is_not_listed_any_more(living: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = context_of(living)
+    migrate(context, ID)
+    write(living, 7, {"text": "new"})
+    report_changes(context, ID, [7])
+    with monkeypatch.context() as patch:
+        patch.setattr(Milvus, "upsert", lambda database, batch: [])  # it says that it has written
+        assert catch_up(context, ID).records == {"still_wrong": 1}
+    assert (status(context, ID).live.unlike, [*listed(context)]) == (1, ["7"])
+
+    assert not validate(context, ID, full=True).passed
+    assert repair(context, ID).repaired == 1
+
+    assert catch_up(context, ID).records == {"already_right": 1}
+    assert (status(context, ID).live.unlike, listed(context)) == (0, {})
 
 
 def test_what_a_refused_record_was_to_overwrite_is_counted_and_stays(living: Workplace, refusing: set[int]) -> None:
