@@ -180,11 +180,14 @@ class MemoryDatabase(Database):
         return splits or [Split(kind=kind) for kind in self.schema.ids.kinds]
 
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
+        return self._pages("scan", split, after, batch_records)
+
+    def _pages(self, method: str, split: Split, after: str | None, batch_records: int) -> Iterator[Batch]:
         low = split.kind.decode(after) if after is not None else split.lower
         size = min(batch_records, self.page_records or batch_records)
         page = 0
         while True:
-            failing = self._call("scan")
+            failing = self._call(method)
             with self._lock:
                 ids = [key for key in self._sorted(split.scope, split.kind) if split.contains(key)]
                 ids = [key for key in ids if low is None or key > low][:size]  # type: ignore[operator]
@@ -202,6 +205,26 @@ class MemoryDatabase(Database):
             yield batch
             low = ids[-1]
             page += 1
+
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        for batch in self._pages("scan_field", split, after, batch_records):
+            values = [payload.get(field) for payload in batch.payloads]
+            rows = [row for row, value in enumerate(values) if _passes(value, at_least)]
+            if rows:
+                payloads = [{field: values[row]} if field in batch.payloads[row] else {} for row in rows]
+                yield Batch(batch.ids.take(np.array(rows)), batch.scope, {}, payloads)
+
+    def filters_by(self, field: str) -> bool:
+        self._call("filters_by")
+        return True
 
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
         failing = self._call("fetch")
@@ -345,6 +368,11 @@ class MemoryDatabase(Database):
         records = self.store.records.get(scope, {})
         batch = concat([records[key] for key in ids], IdColumn.of(kind, ids), scope)
         return Batch(batch.ids, scope, batch.vectors, batch.payloads, vanished)
+
+
+def _passes(value: Any, at_least: float | None) -> bool:
+    """Whether a filter by a number lets a field's value through."""
+    return at_least is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= at_least)
 
 
 def concat(batches: Sequence[Batch], ids: IdColumn, scope: str | None) -> Batch:

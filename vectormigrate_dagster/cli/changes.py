@@ -85,8 +85,9 @@ def report_changes(
 def poll(settings: Settings, *, id: str, field: str | None, since: str | None, overlap: float, sweep: bool) -> None:
     """Find changes by a field that only grows, or by comparing all.
 
-    For applications that neither write through DualWriter nor report changes. It reads the whole source each time,
-    and by a field it sees no deletions: a sweep does.
+    For applications that neither write through DualWriter nor report changes. By a field it reads no vectors if the
+    source can leave them out, and only what may have changed if that can filter by a number; it sees no deletions: a
+    sweep does, which reads both sides whole.
     """
     from vectormigrate_dagster.services.polling import poll as look
 

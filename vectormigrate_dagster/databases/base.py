@@ -171,6 +171,33 @@ class Database(ABC):
             BrokenScan: the database returned ids out of order.
         """
 
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        """As `scan`, for who looks at one field only: what can be left out easily is, vectors first of all.
+
+        Args:
+            split, after, batch_records: as `scan` takes them.
+            field: a top-level key of payloads; other keys may be left out.
+            at_least: every record comes of which the field is a number not below it, of others any; None is all. A
+                database that compares rounded numbers has to round both: that leaves none out.
+        """
+        del field, at_least
+        return self.scan(split, after, batch_records)
+
+    def filters_by(self, field: str) -> bool:  # noqa: ARG002  # most cannot, whatever it is called
+        """Whether `scan_field` leaves out records by a number in this field; it reads the schema, of servers too.
+
+        This is no part of `Capabilities`, as it depends on the field: its name, its column's type, its index.
+        """
+        return False
+
     @abstractmethod
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
         """Read records by id."""

@@ -59,6 +59,22 @@ class Source:
         """See `Database.scan`."""
         return self._database.scan(split, after, batch_records)
 
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        """See `Database.scan_field`."""
+        return self._database.scan_field(split, after, batch_records, field=field, at_least=at_least)
+
+    def filters_by(self, field: str) -> bool:
+        """See `Database.filters_by`."""
+        return self._ask(partial(self._database.filters_by, field))
+
     def fetch(self, ids: IdColumn, scope: str | None = None) -> Fetched:
         """See `Database.fetch`."""
         return self._ask(partial(self._database.fetch, ids, scope))
@@ -101,3 +117,21 @@ class Source:
     def _ask(self, call: Callable[[], T]) -> T:
         """Make a call that reads; a subclass may make it more than once."""
         return call()
+
+
+class FieldSource(Source):
+    """A source of which one field is read: its scans are those of `Database.scan_field`.
+
+    Args:
+        source: the whole; it stays open.
+        field, at_least: as `Database.scan_field` takes them.
+    """
+
+    def __init__(self, source: Source, field: str, at_least: float | None = None) -> None:
+        super().__init__(source)
+        self._field = field
+        self._at_least = at_least
+
+    def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
+        """See `Database.scan_field`."""
+        return self.scan_field(split, after, batch_records, field=self._field, at_least=self._at_least)

@@ -10,6 +10,7 @@ It sees no deletions, and no record that lacks the field.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ def mark_of(value: Any) -> tuple[Unit, Mark] | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return ("number", value) if math.isfinite(value) else None
+        return ("number", value) if abs(value) <= sys.float_info.max else None  # neither infinite, nor none, nor larger
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
@@ -81,10 +82,22 @@ class Poll:
     def __init__(self, field: str, after: Watermark | None, *, overlap: float) -> None:
         self._field = field
         self._after = after
-        self._overlap = overlap
+        self._lowest: Mark = -math.inf if after is None else after.floor - overlap
         self._unit: Unit | None = None if after is None else after.unit
         self._high: Mark | None = None
         self.seen = self.without = 0
+
+    @property
+    def at_least(self) -> float | None:
+        """What every number is above, or equal to, that is reported; for databases that can filter by it.
+
+        None where they must not. A first poll has to meet the highest value. And of times databases parse fewer
+        spellings than `mark_of`, and would leave the others out without a word.
+        """
+        if self._after is None or self._after.unit != "number" or not math.isfinite(self._lowest):
+            return None
+        nearest = float(self._lowest)  # which may be above a large integer
+        return nearest if nearest <= self._lowest else math.nextafter(nearest, -math.inf)
 
     def changed(self, batches: Iterable[Batch]) -> Iterator[list[Key]]:
         """Yield the keys of records that may have changed, a list for each batch of the source."""
@@ -114,4 +127,4 @@ class Poll:
             return False
         self._unit, number = mark
         self._high = number if self._high is None else max(self._high, number)
-        return self._after is not None and number >= self._after.floor - self._overlap
+        return self._after is not None and number >= self._lowest

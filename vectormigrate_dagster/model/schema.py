@@ -167,6 +167,11 @@ class CollectionSchema(_Frozen):
     marker: dict[str, Any] | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    def of_field(self, name: str) -> CollectionSchema:
+        """What is left of it for who looks at one field: no vectors, and of the declared fields only this one."""
+        fields = tuple(field for field in self.fields if field.declared and field.name == name)
+        return self.model_copy(update={"vectors": (), "fields": fields, "dynamic": self.dynamic and not fields})
+
     def vector(self, name: str) -> VectorSchema:
         """The vector called `name`; KeyError if there is none."""
         for vector in self.vectors:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
-from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.databases.source import FieldSource, Source
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.exceptions import exceptions_of
 from vectormigrate_dagster.defs.journal import open_journal
@@ -37,9 +37,11 @@ from vectormigrate_dagster.validation.validate import validate_full
 OVERLAP = 60.0
 
 _FIELD_LIMITS = (
-    "polling reads the whole source, and sees no deletions and no record without the field; "
-    "'poll --sweep' finds those, and is to be run before the cutover while nobody writes"
+    "polling sees no deletions, and no record without a number or a time in the field; 'poll --sweep' finds those, and "
+    "is to be run before the cutover while nobody writes"
 )
+_READ_ALL = "every record of the source was read"
+_READ_SOME = "only records that may have changed were asked for"
 _SWEEP_LIMITS = "a sweep reads both sides whole; what is written after it has read a record is for the next one"
 
 
@@ -101,7 +103,8 @@ class _Polling:
         with open_journal(self._instance, self._migration, plan) as journal:
             _require_source(journal)
             with databases.open_source(self._source, sleep=sleep) as source:
-                for keys in found.changed(_records(source, plan, self._throttle)):
+                at_least = self._at_least(source, field, found)
+                for keys in found.changed(_records(FieldSource(source, field, at_least), plan, self._throttle)):
                     noted += note_all(journal, keys, kind="change")
             _require_source(journal)
             reached = found.watermark()
@@ -121,9 +124,19 @@ class _Polling:
             noted=noted,
             without=found.without,
             began=after is None,
-            limits=_FIELD_LIMITS,
+            limits=f"{_READ_ALL if at_least is None else _READ_SOME}; {_FIELD_LIMITS}",
             live=live_status(live),
         )
+
+    def _at_least(self, source: Source, field: str, found: Poll) -> float | None:
+        """From which number on records are to be read; None is all of them.
+
+        The first poll of a field reads all, also from a given value on: it tells how many records have no such field.
+        """
+        if found.at_least is None or self._log.poll(field) is None:
+            return None
+        filters = self._throttle.source.call(partial(source.filters_by, field))
+        return found.at_least if filters else None
 
     def sweep(self) -> PollDocument:
         """Compare every record of both sides, and note those that are not alike."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from vectormigrate_dagster.databases import Source
+from vectormigrate_dagster.databases.source import FieldSource, Source
 from vectormigrate_dagster.model import Batch, Split
 from vectormigrate_dagster.transfer.reader import read_split
 from vectormigrate_dagster.transfer.throttle import Throttle
@@ -28,6 +28,19 @@ class PatientSource(Source):
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
         """See `Database.scan`; after a failure it goes on behind the last record that was read."""
         return read_split(self._source, split, throttle=self._throttle, after=after, batch_records=batch_records)
+
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        """See `Database.scan_field`; after a failure it goes on like `scan`."""
+        source = FieldSource(self._source, field, at_least)
+        return read_split(source, split, throttle=self._throttle, after=after, batch_records=batch_records)
 
     @contextmanager
     def as_of_now(self) -> Iterator[None]:

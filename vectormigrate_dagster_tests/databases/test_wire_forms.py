@@ -58,7 +58,7 @@ VALUES = st.recursive(
 )
 PAYLOADS = st.dictionaries(st.text(max_size=5) | st.just("k" * 130), VALUES, max_size=4)
 
-NO_LIMITS = Limits(vectors=(), page=1000, batch=2**31, fetch=1000, searches=1)
+NO_LIMITS = Limits(vectors=(), page=1000, batch=2**31, fetch=1000, searches=1, indexes={}, filters_unindexed=True)
 VECTORS = (
     VectorSchema(name="dense", dim=2),
     VectorSchema(name="words", kind=VectorKind.SPARSE, dim=None),

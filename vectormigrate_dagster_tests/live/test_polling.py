@@ -35,6 +35,7 @@ def polled(values: dict[int, Any], after: Watermark | None, *, overlap: float = 
         ("2026-11-22T11:00:00+01:00", ("time", 1795341600.0)),
         ("2026-11-22 10:00:00", ("time", 1795341600.0)),
         (True, None),
+        (10**400, None),
         (None, None),
         ("soon", None),
         (float("nan"), None),
@@ -69,6 +70,16 @@ def test_a_first_poll_only_finds_where_to_begin() -> None:
     found, poll = polled({1: 5, 2: 7}, None)
     assert (found, poll.watermark()) == (set(), Watermark(unit="number", floor=7, high=7))
     assert polled({1: ...}, None)[1].watermark() is None
+
+
+def test_databases_are_asked_for_numbers_from_the_floor_on_and_never_for_times() -> None:
+    after = Watermark(unit="number", floor=10, high=20)
+    assert Poll("at", after, overlap=2.5).at_least == 7.5
+    assert Poll("at", None, overlap=0).at_least is None
+    assert Poll("at", Watermark(unit="time", floor=10, high=20), overlap=0).at_least is None
+    assert Poll("at", Watermark(unit="number", floor=-1.7e308, high=0), overlap=1e308).at_least is None
+    large = Watermark(unit="number", floor=2**53 + 1, high=2**53 + 1)
+    assert Poll("at", large, overlap=0).at_least == 2**53  # and not 2^53 + 2, which is as near
 
 
 @given(

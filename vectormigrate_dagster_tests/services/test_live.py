@@ -209,7 +209,9 @@ def test_polling_reports_equal_values_and_what_was_changed_while_it_looked(livin
     # A poll may not see what is written behind its back: the next one looks from where the one before it had come.
     write(living, 5, at=1500.0)
     assert poll(context, ID, field="updated_at", overlap=0).noted == COUNT
-    assert poll(context, ID, field="updated_at", overlap=0).noted == 2
+    last = poll(context, ID, field="updated_at", overlap=0)
+    assert (last.noted, last.read) == (2, 2)
+    assert "only records that may have changed were asked for" in last.limits
     assert catch_up(context, ID).live.lag_records == 0
     assert validate(context, ID, full=True).passed
 
@@ -221,7 +223,8 @@ def test_polling_a_field_for_the_first_time_after_the_move_needs_a_beginning(liv
     with pytest.raises(ConfigurationError, match="neither a number nor a time"):
         poll(moved, ID, field="updated_at", since="yesterday")
     found = poll(moved, ID, field="updated_at", since="2000")
-    assert (found.noted, found.without) == (1, COUNT - 1)
+    assert (found.noted, found.without, found.read) == (1, COUNT - 1, COUNT)
+    assert "every record of the source was read" in found.limits
     assert "no deletions" in found.limits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import AuthenticationFailed, DatabaseError, Throttled, Unavailable
-from vectormigrate_dagster.model import IdColumn, IdKind, Split
+from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind, Split
 from vectormigrate_dagster.transfer.patient import PatientSource
 from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, dense_schema, make_batch
 from vectormigrate_dagster_tests.transfer.conftest import impatient
@@ -25,6 +25,10 @@ def _within(context: AbstractContextManager[None]) -> bool:
         return True
 
 
+def _ids(batches: Iterable[Batch]) -> list[Id]:
+    return [key for batch in batches for key in batch.ids.to_pylist()]
+
+
 CALLS: dict[str, Callable[[Source], Any]] = {
     "probe": lambda source: source.probe(),
     "describe": lambda source: source.describe(),
@@ -33,7 +37,9 @@ CALLS: dict[str, Callable[[Source], Any]] = {
     "repeated": lambda source: source.repeated(),
     "scopes": lambda source: source.scopes(),
     "plan_splits": lambda source: source.plan_splits(10),
-    "scan": lambda source: [key for batch in source.scan(SPLIT, batch_records=10) for key in batch.ids.to_pylist()],
+    "scan": lambda source: _ids(source.scan(SPLIT, batch_records=10)),
+    "scan_field": lambda source: _ids(source.scan_field(SPLIT, batch_records=10, field="n")),
+    "filters_by": lambda source: source.filters_by("n"),
     "fetch": lambda source: source.fetch(FIRST).batch.ids.to_pylist(),
     "as_of_now": lambda source: _within(source.as_of_now()),
     "search": lambda source: [ids.to_pylist() for ids in source.search(np.ones((1, 4), np.float32), 3).ids],
@@ -84,8 +90,7 @@ def test_an_error_that_will_not_pass_is_raised_at_once(database: MemoryDatabase,
 def test_h28_a_scan_goes_on_behind_the_last_record(database: MemoryDatabase) -> None:
     database.faults.append(Fault("scan", Unavailable("gone"), at=2))
     source = PatientSource(Source(database), impatient())
-    ids = [number for batch in source.scan(SPLIT, batch_records=10) for number in batch.ids.to_pylist()]
-    assert ids == list(range(30))
+    assert _ids(source.scan(SPLIT, batch_records=10)) == list(range(30))
 
 
 def test_ping_asks_once(database: MemoryDatabase) -> None:

@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 _PAYLOAD_BYTES = 512
 """What the payload of a record is thought to weigh before one was read."""
 
+_DYNAMIC = "$meta"
+"""The dynamic field."""
+
 EMPTY_REPLIES = 6
 """A collection that is released between so many questions in a row is left to the caller's patience."""
 
@@ -196,29 +199,38 @@ class MilvusConnection(MilvusErrors):
         guarantee: int | None = None,
         *,
         doubt_empty: bool = True,
+        schema: CollectionSchema | None = None,
         **params: Any,
     ) -> Batch | None:
-        """Whole records; None if they were too many for a reply, after `size` was made smaller.
+        """Records; None if they were too many for a reply, after `size` was made smaller.
 
         Args:
             filter, scope, guarantee, params: as `_reply` takes them.
             size: of pages.
             doubt_empty: whether "there are none" is to be proved, as `_records_reply` does.
+            schema: has only those of the collection's fields and vectors that are wanted; None is whole records.
         """
+        names = ["*"] if schema is None else self._names(schema)
+        schema = schema or self._schema
         if self.endpoint.embedded:
-            return batch_of(self._rows(filter, scope, ["*"], **params), self._schema, scope)
+            return batch_of(self._rows(filter, scope, names, **params), schema, scope)
         ask = self._records_reply if doubt_empty else self._reply
         try:
-            reply = ask(filter, scope, ["*"], guarantee, **params)
+            reply = ask(filter, scope, names, guarantee, **params)
         except DatabaseError as error:
             if is_too_large(error) and size.shrink():
                 return None
             raise
         if is_empty(reply.message, self._key):
-            return self._nothing(scope)
-        batch = batch_of_reply(reply, self._schema, scope)
+            return batch_of([], schema, scope)
+        batch = batch_of_reply(reply, schema, scope)
         size.learn(len(batch), reply.size)
         return batch
+
+    def _names(self, schema: CollectionSchema) -> list[str]:
+        """What to ask for so that all comes that a schema has."""
+        declared = [field.name for field in schema.fields if field.declared]
+        return [self._key, *(vector.name for vector in schema.vectors), *declared, *([_DYNAMIC] * schema.dynamic)]
 
     def _column(
         self, name: str, filter: str, scope: str | None, guarantee: int | None = None, **params: Any
@@ -249,8 +261,9 @@ class MilvusConnection(MilvusErrors):
         with self._client("read"):
             return self._server.now()
 
-    def _page_size(self, records: int) -> PageSize:
-        width = sum(vector.element.dtype.itemsize * (vector.dim or 256) for vector in self._schema.vectors)
+    def _page_size(self, records: int, schema: CollectionSchema | None = None) -> PageSize:
+        vectors = (schema or self._schema).vectors
+        width = sum(vector.element.dtype.itemsize * (vector.dim or 256) for vector in vectors)
         return PageSize(min(records, self.capabilities.max_page_records), width + _PAYLOAD_BYTES)
 
     def _has_partition(self, scope: str | None) -> bool:

@@ -28,7 +28,13 @@ from vectormigrate_dagster.databases.milvus.records import (
 )
 from vectormigrate_dagster.databases.milvus.requests import upsert_of
 from vectormigrate_dagster.databases.milvus.schema import creation, read_schema
-from vectormigrate_dagster.databases.milvus.searching import expression, queries_of, search_params, wait_served
+from vectormigrate_dagster.databases.milvus.searching import (
+    expression,
+    queries_of,
+    range_expression,
+    search_params,
+    wait_served,
+)
 from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.errors import DatabaseError, NotFound, SchemaMismatch
 from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, IdKind, ScopeKind, Split, tile
@@ -156,13 +162,41 @@ class Milvus(MilvusConnection):
         filters without escaping them, and it reads at the collection's own level of consistency whatever it is told
         (pymilvus/client/ts_utils.py), which right after a write may be nothing at all.
         """
+        yield from self._scan(split, after, batch_records)
+
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        """See `Database.scan_field`; of the dynamic field, all comes."""
+        passing = "" if at_least is None else range_expression(field, at_least, self._schema)
+        yield from self._scan(split, after, batch_records, self._schema.of_field(field), passing)
+
+    def filters_by(self, field: str) -> bool:
+        """See `Database.filters_by`."""
+        return bool(range_expression(field, 0.0, self._schema))
+
+    def _scan(
+        self,
+        split: Split,
+        after: str | None,
+        batch_records: int,
+        schema: CollectionSchema | None = None,
+        passing: str = "",
+    ) -> Iterator[Batch]:
+        """Records that pass a filter, with what `schema` names of them; None is everything."""
         last = beginning(split, after)
-        size = self._page_size(batch_records)
+        size = self._page_size(batch_records, schema)
         began = self._server_time()
         while True:
-            wanted = between(self._key, last, split.upper)
+            wanted = " and ".join(filter(None, (between(self._key, last, split.upper), passing)))
             limit = max(1, int(size.records / self._times_the_limit))
-            batch = self._page(wanted, split.scope, size, began, limit=limit, **_IN_ORDER)
+            batch = self._page(wanted, split.scope, size, began, schema=schema, limit=limit, **_IN_ORDER)
             if batch is None:
                 continue
             if not len(batch):

@@ -1,8 +1,9 @@
-"""What a search asks for, in Milvus's words: https://milvus.io/docs/boolean.md."""
+"""What a search or a filtered read asks for, in Milvus's words: https://milvus.io/docs/boolean.md."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from typing import Any
@@ -13,14 +14,16 @@ import numpy.typing as npt
 from vectormigrate_dagster.databases.base import Queries, Sleep, Where
 from vectormigrate_dagster.databases.columns import query_rows
 from vectormigrate_dagster.databases.milvus.records import literal
+from vectormigrate_dagster.databases.milvus.values import INT_BITS
 from vectormigrate_dagster.errors import SchemaMismatch, Unavailable
-from vectormigrate_dagster.model import CollectionSchema, Element, IndexSpec, VectorSchema
+from vectormigrate_dagster.model import CollectionSchema, Element, FieldType, IndexSpec, VectorSchema
 
 _INDEXED_RECORDS = 1024
 """Smaller segments get no index (`indexCoord.segment.minSegmentNumRowsToEnableIndex`)."""
 _SERVED_SECONDS = 300.0
 """A server looks for new indexes every 10 s by default (`queryCoord.checkIndexInterval`)."""
 _POLL_SECONDS = 0.5
+_FLOATS = (FieldType.FLOAT32, FieldType.FLOAT64)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -42,6 +45,26 @@ def expression(where: Where | None, schema: CollectionSchema) -> str:
     """
     declared = {field.name for field in schema.fields if field.declared}
     return " and ".join(f"{_name(key, key in declared)} == {_literal(value)}" for key, value in (where or {}).items())
+
+
+def range_expression(key: str, number: float, schema: CollectionSchema) -> str:
+    """A filter that every record passes whose field is a number not below this one; empty if there is no such filter.
+
+    Seen on 2.3.5 and Milvus Lite: a column of integers is compared with integers only, a float with the column's
+    values as these are rounded, and a key of the dynamic field with integers and floats alike. A name within `$meta`
+    has no escapes: with a backslash or a control character in it, nothing passes.
+    """
+    column = next((field for field in schema.fields if field.declared and field.name == key), None)
+    if column is None:
+        named = schema.dynamic and key and key.isprintable() and not {'"', "\\"} & set(key)
+        return f'$meta["{key}"] >= {float(number)!r}' if named else ""
+    if column.type in _FLOATS:
+        return f"{key} >= {float(number)!r}"
+    if column.type not in INT_BITS:
+        return ""
+    largest = 2 ** (INT_BITS[column.type] - 1) - 1  # whose negative is the smallest number that server 2.3 can read
+    whole = min(math.floor(number), largest)
+    return f"{key} >= {whole}" if whole >= -largest else ""
 
 
 def wait_served(client: Any, collection: str, *, timeout: float, sleep: Sleep) -> None:

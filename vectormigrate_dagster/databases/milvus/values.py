@@ -16,10 +16,10 @@ import numpy as np
 
 from vectormigrate_dagster.model import CollectionSchema, FieldSchema, FieldType, Payload
 
-_INT_BITS = {FieldType.INT8: 8, FieldType.INT16: 16, FieldType.INT32: 32, FieldType.INT64: 64}
+INT_BITS = {FieldType.INT8: 8, FieldType.INT16: 16, FieldType.INT32: 32, FieldType.INT64: 64}
 _ACCEPTED: dict[FieldType, type] = {
     FieldType.BOOL: bool,
-    **dict.fromkeys(_INT_BITS, int),
+    **dict.fromkeys(INT_BITS, int),
     FieldType.FLOAT32: float,
     FieldType.FLOAT64: float,
     FieldType.TEXT: str,
@@ -149,7 +149,7 @@ def _value_misfits(values: list[Any], field: FieldSchema) -> Misfits:
 
 
 def _int_misfits(values: list[int], field: FieldSchema) -> Misfits:
-    high = 2 ** (_INT_BITS[field.type] - 1) - 1
+    high = 2 ** (INT_BITS[field.type] - 1) - 1
     low = -high - 1
     if low <= min(values) and max(values) <= high:
         return {}
@@ -223,7 +223,7 @@ def _shown(value: Any) -> str:
 
 
 _CHECKS: dict[FieldType, Callable[[list[Any], FieldSchema], Misfits]] = {
-    **dict.fromkeys(_INT_BITS, _int_misfits),
+    **dict.fromkeys(INT_BITS, _int_misfits),
     FieldType.FLOAT32: _float32_misfits,
     FieldType.TEXT: _text_misfits,
     FieldType.ARRAY: _array_misfits,

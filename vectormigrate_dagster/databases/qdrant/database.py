@@ -25,10 +25,10 @@ from vectormigrate_dagster.databases.qdrant.connection import QdrantConnection
 from vectormigrate_dagster.databases.qdrant.folder import large_folder_is_no_news, vectors_kept
 from vectormigrate_dagster.databases.qdrant.limits import Limits
 from vectormigrate_dagster.databases.qdrant.plan import plan_scope
-from vectormigrate_dagster.databases.qdrant.records import belongs, check_order, first_after, id_column, id_of
+from vectormigrate_dagster.databases.qdrant.records import Wanted, belongs, check_order, first_after, id_column, id_of
 from vectormigrate_dagster.databases.qdrant.schema import creation, later, payload_index, read_schema
 from vectormigrate_dagster.databases.qdrant.scopes import scope_of, shard_key_of
-from vectormigrate_dagster.databases.qdrant.searching import filter_of, queries_of
+from vectormigrate_dagster.databases.qdrant.searching import filter_of, path_of, queries_of, range_filter
 from vectormigrate_dagster.databases.schema_check import check_schema
 from vectormigrate_dagster.errors import DatabaseError, SchemaMismatch, Unavailable
 from vectormigrate_dagster.model import Batch, CollectionSchema, Id, IdColumn, ScopeKind, Split
@@ -120,18 +120,36 @@ class Qdrant(QdrantConnection):
 
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
         """See `Database.scan`; each batch is one page, read when it is asked for."""
+        yield from self._scan(split, after, batch_records, Wanted(self._limits().vectors))
+
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        """See `Database.scan_field`."""
+        yield from self._scan(split, after, batch_records, self._of_field(field, at_least))
+
+    def filters_by(self, field: str) -> bool:
+        """See `Database.filters_by`."""
+        return self._of_field(field, 0.0).filter is not None
+
+    def _scan(self, split: Split, after: str | None, batch_records: int, wanted: Wanted) -> Iterator[Batch]:
         last = beginning(split, after)
-        vectors = self._limits().vectors
         start = first_after(split.kind, last)
         size = PageSize(batch_records, 0)
         while start is not None:
-            page = self._page(split, start, size)
+            page = self._page(split, start, size, wanted)
             # Before records of other splits go: one of them in the wrong place would end this scan too early.
             check_order(page.ids, start, str(self.endpoint))
             inside = _inside(page, split)
             complete = page.more and len(inside) == len(page.ids)
             if inside:
-                batch = self._wire.batch_of(inside, split.kind, split.scope, vectors)
+                batch = self._wire.batch_of(inside, split.kind, split.scope, wanted.vectors or ())
                 last = batch.ids[len(batch) - 1]
                 del page, inside
                 yield batch
@@ -288,15 +306,18 @@ class Qdrant(QdrantConnection):
         self._limits_read = None
         self._scopes_known = frozenset()
 
-    def _page(self, split: Split, start: Id, size: PageSize) -> records.Page:
+    def _of_field(self, field: str, number: float | None) -> Wanted:
+        """What to ask for of one field: no more of the payload if a path can name it."""
+        return Wanted(None, path_of(field), None if number is None else range_filter(field, number, self._limits()))
+
+    def _page(self, split: Split, start: Id, size: PageSize, wanted: Wanted) -> records.Page:
         """A page of records; `size` shrinks if that is too much for one answer."""
         while True:
-            limits = self._limits()
-            limit, key = min(size.records, limits.page), shard_key_of(split.scope)
+            limit, key = min(size.records, self._limits().page), shard_key_of(split.scope)
             try:
                 with self._client("read") as client:
                     page: records.Page = self._wire.scroll(
-                        client, self._name, limits.vectors, start=start, limit=limit, key=key
+                        client, self._name, wanted, start=start, limit=limit, key=key
                     )
                     return page
             except Unavailable as error:

@@ -11,7 +11,7 @@ from typing import Any
 from vectormigrate_dagster.databases.protobuf import readable
 from vectormigrate_dagster.databases.qdrant.point_reading import Point, batch_of, points_of
 from vectormigrate_dagster.databases.qdrant.point_writing import Points, requests
-from vectormigrate_dagster.databases.qdrant.records import Page, id_of, point_id
+from vectormigrate_dagster.databases.qdrant.records import Page, Wanted, id_of, point_id
 from vectormigrate_dagster.databases.qdrant.scopes import ShardKey
 from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.model import Id, IdColumn, VectorSchema, id_text
@@ -19,21 +19,21 @@ from vectormigrate_dagster.model import Id, IdColumn, VectorSchema, id_text
 __all__ = ["batch_of", "delete", "requests", "retrieve", "scroll", "upsert"]
 
 
-def scroll(
-    client: Any, collection: str, vectors: tuple[VectorSchema, ...], *, start: Id, limit: int, key: ShardKey | None
-) -> Page:
+def scroll(client: Any, collection: str, wanted: Wanted, *, start: Id, limit: int, key: ShardKey | None) -> Page:
     """Read a page of records that begins with `start`, or with the first id after it."""
     from qdrant_client import grpc
 
     request = grpc.ScrollPoints(
         collection_name=collection,
+        filter=_filter(wanted.filter),
         offset=_point_id(start),
         limit=limit,
-        with_payload=grpc.WithPayloadSelector(enable=True),
-        with_vectors=grpc.WithVectorsSelector(enable=True),
+        with_payload=_payload_selector(wanted.path),
+        with_vectors=grpc.WithVectorsSelector(enable=wanted.vectors is not None),
         shard_key_selector=_selector(key),
     )
-    points, more = points_of(_call(client, "Scroll", request.SerializeToString()), "ScrollResponse", vectors)
+    answer = _call(client, "Scroll", request.SerializeToString())
+    points, more = points_of(answer, "ScrollResponse", wanted.vectors or ())
     return Page([point.id for point in points], _exact(client, collection, points, key), more)
 
 
@@ -130,6 +130,20 @@ def _point_id(value: Id) -> Any:
     from qdrant_client import grpc
 
     return grpc.PointId(num=value) if isinstance(value, int) else grpc.PointId(uuid=id_text(value))
+
+
+def _filter(wanted: Any) -> Any:
+    from qdrant_client.conversions.conversion import RestToGrpc
+
+    return None if wanted is None else RestToGrpc.convert_filter(wanted)
+
+
+def _payload_selector(path: str | None) -> Any:
+    from qdrant_client import grpc
+
+    if path is None:
+        return grpc.WithPayloadSelector(enable=True)
+    return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=[path]))
 
 
 def _selector(key: ShardKey | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from vectormigrate_dagster.model import (
     Batch,
     Capabilities,
     CollectionSchema,
+    IndexSpec,
     Multi,
     Sparse,
     VectorColumn,
@@ -35,6 +37,9 @@ _RECORD_BYTES = 100
 
 _NO_LIMIT = 2**31
 
+_TOP_LEVEL = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>[^."\[]+)')
+"""A path of one key; a server puts it in quotes where it has to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -44,6 +49,8 @@ class Limits:
         vectors: its vectors, which pages are read by.
         page, batch, fetch: most records of a scroll, of a write, and of a read by ids.
         searches: most queries of a search.
+        indexes: its indexes on top-level keys of payloads, by the key.
+        filters_unindexed: reads may be filtered by a key without an index.
     """
 
     vectors: tuple[VectorSchema, ...]
@@ -51,6 +58,8 @@ class Limits:
     batch: int
     fetch: int
     searches: int
+    indexes: Mapping[str, IndexSpec]
+    filters_unindexed: bool
 
     @classmethod
     def of(cls, schema: CollectionSchema, can: Capabilities) -> Limits:
@@ -69,6 +78,12 @@ class Limits:
             batch=min(strict.get("upsert_max_batchsize") or _NO_LIMIT, strict.get("write_rate_limit") or _NO_LIMIT),
             fetch=min(can.max_page_records, strict.get("read_rate_limit") or _NO_LIMIT),
             searches=strict.get("search_max_batchsize") or _NO_LIMIT,
+            indexes={
+                path["plain"] or path["quoted"]: field.index
+                for field in schema.fields
+                if field.index is not None and (path := _TOP_LEVEL.fullmatch(field.name))
+            },
+            filters_unindexed=strict.get("unindexed_filtering_retrieve") is not False,
         )
 
 

@@ -94,6 +94,21 @@ def id_column(ids: list[Id]) -> IdColumn:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a scroll asks for.
+
+    Args:
+        vectors: those of the collection, all of which come; None leaves them out.
+        path: of the only key of payloads that comes; None is all.
+        filter: which records come; None is all.
+    """
+
+    vectors: tuple[VectorSchema, ...] | None
+    path: str | None = None
+    filter: Any = None
+
+
+@dataclass(frozen=True)
 class Page:
     """One page of a scroll.
 
@@ -108,13 +123,16 @@ class Page:
     more: bool
 
 
-def scroll(
-    client: Any, collection: str, vectors: tuple[VectorSchema, ...], *, start: Id, limit: int, key: ShardKey | None
-) -> Page:
+def scroll(client: Any, collection: str, wanted: Wanted, *, start: Id, limit: int, key: ShardKey | None) -> Page:
     """Read a page of records that begins with `start`, or with the first id after it."""
-    del vectors  # models say what they hold
     points, following = client.scroll(
-        collection, limit=limit, offset=point_id(start), with_payload=True, with_vectors=True, shard_key_selector=key
+        collection,
+        scroll_filter=wanted.filter,
+        limit=limit,
+        offset=point_id(start),
+        with_payload=True if wanted.path is None else [wanted.path],
+        with_vectors=wanted.vectors is not None,
+        shard_key_selector=key,
     )
     return Page([id_of(point.id) for point in points], points, following is not None)
 

@@ -1,4 +1,7 @@
-"""What a search asks for, in Qdrant's words: https://qdrant.tech/documentation/concepts/filtering/#match."""
+"""What a search or a filtered read asks for, in Qdrant's words.
+
+https://qdrant.tech/documentation/concepts/filtering/#filtering-conditions
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from vectormigrate_dagster.databases.base import Queries, Where
 from vectormigrate_dagster.databases.columns import query_rows
+from vectormigrate_dagster.databases.qdrant.limits import Limits
 from vectormigrate_dagster.errors import SchemaMismatch
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -38,10 +42,33 @@ def filter_of(where: Where | None) -> Any:
     )
 
 
-def _path(key: str) -> str:
-    """A top-level key as a path; without quotes, a dot or a bracket would lead into it."""
+def range_filter(key: str, number: float, limits: Limits) -> Any:
+    """A filter that every record passes whose field is a number not below this one; None if there can be none.
+
+    A server compares float64, so both are rounded in the same way. Where the field has an index, that is asked and not
+    the payload; one of integers has no fractions, and nothing beyond 64 bits, one of times no numbers at all (seen on
+    1.19). So with any index but one of floats, all pass that are not known to be lower, those without the field too.
+    """
+    from qdrant_client import models
+
+    path, index = path_of(key), limits.indexes.get(key)
+    ranged = index is not None and index.type in ("float", "integer")
+    if path is None or not (ranged or limits.filters_unindexed):
+        return None
+    if index is None or index.type == "float":
+        return models.Filter(must=[models.FieldCondition(key=path, range=models.Range(gte=number))])
+    return models.Filter(must_not=[models.FieldCondition(key=path, range=models.Range(lt=number))])
+
+
+def path_of(key: str) -> str | None:
+    """A top-level key as a path, in which a dot or a bracket would lead into it without quotes; None if it has none."""
     if _PLAIN_KEY.fullmatch(key):
         return key
-    if '"' in key or "\\" in key or not key:
+    return None if '"' in key or "\\" in key or not key else f'"{key}"'
+
+
+def _path(key: str) -> str:
+    path = path_of(key)
+    if path is None:
         raise SchemaMismatch(f"Qdrant cannot filter by field '{key}': a path has no way to name it")
-    return f'"{key}"'
+    return path

@@ -224,9 +224,23 @@ class WeaviateConnection(WeaviateErrors):
                 self._tenants.forget()  # somebody may have made it inactive
                 raise
 
-    def _page(self, after: uuid.UUID | None, scope: str | None, size: PageSize, **wanted: Any) -> Batch | None:
-        """Whole records; None if they were too many for a reply, after `size` was made smaller."""
-        schema = self._schema
+    def _page(
+        self,
+        after: uuid.UUID | None,
+        scope: str | None,
+        size: PageSize,
+        *,
+        schema: CollectionSchema | None = None,
+        **wanted: Any,
+    ) -> Batch | None:
+        """Records; None if they were too many for a reply, after `size` was made smaller.
+
+        Args:
+            after, scope, wanted: as `_search` takes them.
+            size: of pages.
+            schema: has only those of the collection's fields and vectors that are wanted; None is whole records.
+        """
+        schema = schema or self._schema
         try:
             reply = self._search(
                 after,
@@ -248,7 +262,7 @@ class WeaviateConnection(WeaviateErrors):
         found = found_in(reply)
         batch = batch_of(found, schema, scope)
         size.learn(len(batch), len(reply))
-        self._add_references(batch)
+        self._add_references(batch, schema)
         if rows := [row for row, one in enumerate(found) if one.doubtful]:
             self._restore_integers(batch, rows)
         return batch
@@ -260,12 +274,12 @@ class WeaviateConnection(WeaviateErrors):
             payload = batch.payloads[row]
             payload |= {name: restored(payload[name], stored.get(name)) for name in names if name in payload}
 
-    def _add_references(self, batch: Batch) -> None:
+    def _add_references(self, batch: Batch, schema: CollectionSchema) -> None:
         """Put references, as the beacons that are stored, into the payloads of records.
 
         Over gRPC only those come of which the object exists; REST has all of them.
         """
-        names = [field.name for field in self._schema.fields if field.type is FieldType.REFERENCE]
+        names = [field.name for field in schema.fields if field.type is FieldType.REFERENCE]
         if not names:
             return
         for payload, stored in zip(batch.payloads, ahead(self._object_of(batch), batch.ids.to_pylist()), strict=True):
@@ -298,8 +312,8 @@ class WeaviateConnection(WeaviateErrors):
 
         return first
 
-    def _page_size(self, limit: int) -> PageSize:
-        vectors = sum(4 * (vector.dim or 0) for vector in self._schema.vectors)
+    def _page_size(self, limit: int, schema: CollectionSchema | None = None) -> PageSize:
+        vectors = sum(4 * (vector.dim or 0) for vector in (schema or self._schema).vectors)
         return PageSize(min(limit, self.capabilities.max_page_records), vectors + _PAYLOAD_BYTES)
 
     def _nothing(self, scope: str | None) -> Batch:

@@ -120,13 +120,35 @@ class Weaviate(WeaviateWriting):
 
     def scan(self, split: Split, after: str | None = None, batch_records: int = 1000) -> Iterator[Batch]:
         """See `Database.scan`; each batch is one page, read when it is asked for."""
+        yield from self._scan(split, after, batch_records)
+
+    def scan_field(
+        self,
+        split: Split,
+        after: str | None = None,
+        batch_records: int = 1000,
+        *,
+        field: str,
+        at_least: float | None = None,
+    ) -> Iterator[Batch]:
+        """See `Database.scan_field`; a cursor cannot be combined with a filter, so all records come.
+
+        https://docs.weaviate.io/weaviate/manage-objects/read-all-objects
+        """
+        del at_least
+        yield from self._scan(split, after, batch_records, self._schema.of_field(field))
+
+    def _scan(
+        self, split: Split, after: str | None, batch_records: int, schema: CollectionSchema | None = None
+    ) -> Iterator[Batch]:
+        """Records with what `schema` names of them; None is everything."""
         if self._lacks_tenants(split.scope):
             return
         last: Any = beginning(split, after)
         upper: Any = split.upper
-        size = self._page_size(batch_records)
+        size = self._page_size(batch_records, schema)
         while upper is None or last is None or last < upper:
-            page = self._page(last, split.scope, size)
+            page = self._page(last, split.scope, size, schema=schema)
             if page is None:
                 continue
             if not len(page):

@@ -25,12 +25,12 @@ class PollDocument(Document):
 
     Args:
         way: "field" looks for changes by a field that only grows; "sweep" compares every record.
-        read: records of the source that were read.
+        read: records of the source that were read; a source that can leaves out those with a number that is too low.
         noted: records that catch-up is to look at again.
-        without: records whose field says nothing, or for a sweep those that say of no record that they are its copy;
-            polling never sees them change.
+        without: of those read, records whose field says nothing, or for a sweep those that say of no record that they
+            are its copy; polling never sees them change.
         began: nothing was moved yet, so this poll has only found where the next one begins.
-        limits: what this way cannot see, for people.
+        limits: what was read, and what this way cannot see, for people.
     """
 
     migration_id: str

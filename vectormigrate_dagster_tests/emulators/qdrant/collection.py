@@ -66,7 +66,8 @@ class Collection:
 
     def _shard(self) -> Shard:
         params = self.settings.params
-        return Shard(models.CreateCollection(vectors=params.vectors or {}, sparse_vectors=params.sparse_vectors))
+        request = models.CreateCollection(vectors=params.vectors or {}, sparse_vectors=params.sparse_vectors)
+        return Shard(request, self.indexes)
 
     # Shard keys
 

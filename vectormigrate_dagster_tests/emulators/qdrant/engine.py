@@ -12,6 +12,7 @@ from qdrant_client import models
 from vectormigrate_dagster_tests.emulators.qdrant import operations as ops
 from vectormigrate_dagster_tests.emulators.qdrant.collection import Collection, ShardKey
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused, bad_input, bad_request
+from vectormigrate_dagster_tests.emulators.qdrant.json_path import as_listed
 from vectormigrate_dagster_tests.emulators.qdrant.points import PointId, Row, shard_keys, valid_id
 from vectormigrate_dagster_tests.emulators.qdrant.search import query, scroll_by_value
 
@@ -181,13 +182,13 @@ class Engine:
             collection = self.collection(name)
             if schema is None:
                 raise bad_request("Can't auto-detect field type, please specify `field_schema` in the request")
-            collection.indexes[field] = schema
+            collection.indexes[as_listed(field)] = schema
             return self._done(collection)
 
     def delete_index(self, name: str, field: str) -> models.UpdateResult:
         with self.lock:
             collection = self.collection(name)
-            collection.indexes.pop(field, None)
+            collection.indexes.pop(as_listed(field), None)
             return self._done(collection)
 
     @staticmethod

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from qdrant_client import models
 
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Kind, Refused, bad_request
+from vectormigrate_dagster_tests.emulators.qdrant.json_path import as_listed
 
 
 class TokenBucket:
@@ -93,7 +94,7 @@ class StrictMode:
         """Check that a filter is not too long, and uses indexed fields only if it must."""
         if condition is None:
             return
-        conditions = list(_conditions(condition))
+        conditions = list(conditions_of(condition))
         allowed = self._setting("filter_max_conditions")
         if allowed is not None and len(conditions) > allowed:
             raise _strict(
@@ -102,7 +103,7 @@ class StrictMode:
             )
         if self._setting(setting) is False:
             for key in (each.key for each in conditions if isinstance(each, models.FieldCondition)):
-                if key not in self._indexed():
+                if as_listed(key) not in self._indexed():
                     raise _strict(
                         f'Index required but not found for "{key}" of one of the following types',
                         "Create an index for this key or use a different filter.",
@@ -138,11 +139,11 @@ def _megabytes(size: int) -> str:
     return f"{size / 1024 / 1024:g}"
 
 
-def _conditions(condition: models.Filter) -> Iterator[Any]:
+def conditions_of(condition: models.Filter) -> Iterator[Any]:
     """All conditions of a filter, those of filters in it among them."""
     for clause in (condition.must, condition.must_not, condition.should):
         for each in clause if isinstance(clause, list) else [clause]:
             if isinstance(each, models.Filter):
-                yield from _conditions(each)
+                yield from conditions_of(each)
             elif each is not None:
                 yield each

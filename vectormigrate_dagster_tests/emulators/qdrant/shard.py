@@ -8,7 +8,7 @@ collection of n points cost n * n. And it rounds nothing, and normalises by othe
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -19,6 +19,7 @@ from qdrant_client.local.payload_filters import check_filter
 from qdrant_client.local.sparse import empty_sparse_vector, sort_sparse_vector
 
 from vectormigrate_dagster_tests.emulators.qdrant.errors import bad_input
+from vectormigrate_dagster_tests.emulators.qdrant.index_view import index_view
 from vectormigrate_dagster_tests.emulators.qdrant.points import Point, PointId, Row, Vector, place
 
 
@@ -44,8 +45,9 @@ def rounded(rows: Any, datatype: models.Datatype | None) -> Any:
 class Shard(LocalCollection):
     """The points of a collection, or those of one shard key."""
 
-    def __init__(self, config: models.CreateCollection) -> None:
+    def __init__(self, config: models.CreateCollection, indexes: Mapping[str, Any]) -> None:
         super().__init__(config)
+        self.indexes = indexes
         self._order: list[tuple[int, int]] = []
         self._unsorted: list[tuple[int, int]] = []
         self._id_at: dict[tuple[int, int], PointId] = {}
@@ -162,10 +164,11 @@ class Shard(LocalCollection):
             self._order = sorted(self._order + self._unsorted)
             self._unsorted = []
         start = 0 if offset is None else bisect.bisect_left(self._order, place(offset))
+        seen = index_view(condition, self.indexes)
         for i in range(start, len(self._order)):
             each = self._id_at[self._order[i]]
             slot = self.ids[each]
-            if not self.deleted[slot] and (condition is None or self._matches(slot, condition)):
+            if not self.deleted[slot] and (condition is None or self._matches(slot, condition, seen)):
                 yield each
 
     def row(self, id: PointId, with_payload: Any, with_vectors: Any) -> Row:
@@ -184,5 +187,6 @@ class Shard(LocalCollection):
             return self.sparse_vectors[name][slot]
         return (self.vectors if name in self.vectors else self.multivectors)[name][slot].copy()
 
-    def _matches(self, slot: int, condition: models.Filter) -> bool:
-        return check_filter(condition, self.payload[slot], self.ids_inv[slot], self._calculate_has_vector(slot))
+    def _matches(self, slot: int, condition: models.Filter, seen: Callable[[Any], Any] = lambda whole: whole) -> bool:
+        payload = seen(self.payload[slot])
+        return check_filter(condition, payload, self.ids_inv[slot], self._calculate_has_vector(slot))
