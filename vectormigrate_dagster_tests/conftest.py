@@ -6,7 +6,6 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,18 @@ from pydantic import SecretStr
 
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.databases.endpoint import MilvusOptions, PineconeOptions, QdrantOptions, WeaviateOptions
+from vectormigrate_dagster_tests import storage_versions
 from vectormigrate_dagster_tests.emulators.pinecone import PineconeServer, PineconeStandIn
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantServer, QdrantStandIn
 from vectormigrate_dagster_tests.emulators.weaviate import WeaviateServer, WeaviateStandIn
 from vectormigrate_dagster_tests.harness import COLLECTION, Records, Workplace, end_children, fill
 from vectormigrate_dagster_tests.servers import postgres
-from vectormigrate_dagster_tests.servers.milvus import QUICK, Address, MilvusServer, database_of_its_own, given_address
+from vectormigrate_dagster_tests.servers.milvus import Address, database_of_its_own, given_address, shared_server
 
 # How long an example takes says nothing about the code on a machine that does other things too.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+storage_versions.read_once()
 
 SMALL = Records.of(300)
 
@@ -46,12 +47,15 @@ def place(tmp_path: Path, small_source: Endpoint) -> Workplace:
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """A database on the server at MILVUS_URL, or else on one that this process starts; several tests share it."""
-    with ExitStack() as stack:
-        there = given_address()
-        if there is None:
-            there = stack.enter_context(MilvusServer.start(tmp_path_factory.mktemp("milvus"), QUICK)).address
-        yield stack.enter_context(database_of_its_own(there))
+    """A database on the server at MILVUS_URL, or else on one that all test processes share; several tests share it."""
+    with database_of_its_own(given_address() or shared_server(of_all_processes(tmp_path_factory) / "milvus")) as there:
+        yield there
+
+
+def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this test run; pytest-xdist gives each of its processes one in it."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")

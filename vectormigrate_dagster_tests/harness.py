@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from vectormigrate_dagster.model import (
 )
 from vectormigrate_dagster.services.context import Context
 from vectormigrate_dagster.services.status import status
+from vectormigrate_dagster_tests.prepared import Command
 
 DIM = 16
 ID = "moving"
@@ -54,7 +56,10 @@ KEY_VARIABLES = {
 }
 """Variables that hold the keys of servers."""
 
-STARTED: list[subprocess.Popen[str]] = []
+Process = subprocess.Popen[str] | Command
+"""A command that runs."""
+
+STARTED: list[Process] = []
 """Child processes of the running test."""
 
 
@@ -173,30 +178,26 @@ class Workplace:
         options = ["--home", str(self.home), "--migrations", str(self.migrations)]
         return [str(Path(sys.prefix) / "bin" / "vectormigrate"), *options, *words]
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the command in a child process, which does not outlive the test."""
-        process = subprocess.Popen(
-            self.command(*words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-            **options,
-        )
+    def start(self, *words: str) -> Command:
+        """Start the command in a process of its own, which does not outlive the test."""
+        process = Command(self.command(*words), environment())
         STARTED.append(process)
         return process
 
-    def run(self, *words: str, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run the command in a child process to its end."""
-        return subprocess.run(
-            self.command(*words),
-            capture_output=True,
-            text=True,
-            env=environment(),
-            check=False,
-            timeout=timeout,
-            **options,
-        )
+    def start_cold(self, *words: str) -> subprocess.Popen[str]:
+        """Start the command as a shell does, with an interpreter of its own and an input that is open."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen(self.command(*words), **pipes, text=True, env=environment())
+        STARTED.append(process)
+        return process
+
+    def run(self, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the command in a process of its own to its end."""
+        return ended(self.start(*words), timeout)
+
+    def run_cold(self, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the command as a shell does, to its end."""
+        return ended(self.start_cold(*words), timeout)
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the command in this process to its end: where one of its own would cost seconds and prove no more."""
@@ -238,6 +239,13 @@ class Workplace:
             ]
 
 
+def ended(process: Process, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a command."""
+    out, errors = process.communicate(timeout=timeout)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
 def environment() -> dict[str, str]:
     """The environment of a child process: ours, with warnings as errors left to the tests of the package itself."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
@@ -251,20 +259,29 @@ def until(true: Callable[[], bool], *, seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def moved(place: Workplace) -> int:
-    """Records that are acknowledged, as the state tells."""
-    return sum(state.acknowledged for state in dict(place.history()).values()) if place.planned() else 0
+@contextmanager
+def following(place: Workplace) -> Iterator[Callable[[], dict[str, PartitionState]]]:
+    """What tells the state of each partition, again and again: it keeps the home open and asks for what is new."""
+    with open_home(place.home) as instance:
+        log = MigrationLog(instance, ID)
+
+        def states() -> dict[str, PartitionState]:
+            plan = log.summary()
+            log.refresh()
+            return {} if plan is None else log.partitions(plan)
+
+        yield states
 
 
-def until_at_work(place: Workplace, process: subprocess.Popen[str], *, partitions: int = 1) -> None:
+def until_at_work(place: Workplace, process: Process, *, partitions: int = 1) -> None:
     """Wait until some partitions have a checkpoint in the state."""
+    with following(place) as states:
 
-    def at_work() -> bool:
-        assert process.poll() is None, process.communicate(timeout=60)[1]
-        states = dict(place.history()) if place.planned() else {}
-        return sum(state.after is not None for state in states.values()) >= partitions
+        def at_work() -> bool:
+            assert process.poll() is None, process.communicate(timeout=60)[1]
+            return sum(state.after is not None for state in states().values()) >= partitions
 
-    until(at_work)
+        until(at_work)
 
 
 def workers_of(pid: int) -> list[int]:
@@ -281,7 +298,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 60.0) -> bool:
+def wait_for(path: Path, process: Process, *, seconds: float = 60.0) -> bool:
     """Wait until a file exists; False if the process ended first."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -63,7 +63,7 @@ def collections(request: pytest.FixtureRequest) -> Mapping[str, Collections]:
 
 
 @pytest.fixture(scope="module")
-def source_of(collections: Mapping[str, Collections]) -> Callable[[str], Endpoint]:
+def source_of(collections: Mapping[str, Collections]) -> Iterator[Callable[[str], Endpoint]]:
     """Gives a database's collection of packages, in its own habits; it is filled once and nobody writes to it."""
     made: dict[str, Endpoint] = {}
 
@@ -73,7 +73,28 @@ def source_of(collections: Mapping[str, Collections]) -> Callable[[str], Endpoin
             fill(made[type])
         return made[type]
 
-    return source
+    yield source
+    for endpoint in made.values():
+        drop(endpoint)
+
+
+@pytest.fixture
+def target_of(collections: Mapping[str, Collections]) -> Iterator[Callable[[str], Endpoint]]:
+    """Gives a collection of a database that is not there yet; dropped at the end: loaded, it costs a server CPU."""
+    given: list[Endpoint] = []
+
+    def target(type: str) -> Endpoint:
+        given.append(collections[type]("Moved"))
+        return given[-1]
+
+    yield target
+    for endpoint in given:
+        drop(endpoint)
+
+
+def drop(endpoint: Endpoint) -> None:
+    with databases.open_target(endpoint) as database:
+        database.drop()
 
 
 def fill(endpoint: Endpoint) -> None:
@@ -167,11 +188,11 @@ def test_all_packages_from_the_command_line(
     source_type: str,
     target_type: str,
     source_of: Callable[[str], Endpoint],
-    collections: Mapping[str, Collections],
+    target_of: Callable[[str], Endpoint],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source, target = source_of(source_type), collections[target_type]("Moved")
+    source, target = source_of(source_type), target_of(target_type)
     for side in (source, target):
         if side.api_key is not None:
             monkeypatch.setenv(KEY_VARIABLES[side.type], side.api_key.get_secret_value())
@@ -183,7 +204,7 @@ def test_all_packages_from_the_command_line(
     assert done.returncode == 0, done.stdout + done.stderr
     status = json.loads(done.stdout)
     assert (status["progress"]["migrated_records"], status["refused"], status["vanished"]) == (RECORDS, 0, 0)
-    proof = place.run("validate", "moving", "--full", "--json")
+    proof = place.call("validate", "moving", "--full", "--json")
     assert proof.returncode == 0, proof.stdout + proof.stderr
     checked = {tier["name"]: tier for tier in json.loads(proof.stdout)["tiers"]}
     assert checked["records"]["checked"] == RECORDS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from vectormigrate_dagster_tests.harness import (
     COLLECTION,
     ID,
     NOTHING,
+    Process,
     Records,
     Workplace,
     alive,
@@ -56,7 +56,7 @@ def threshold(place: Workplace) -> int:
     return found
 
 
-def loading(place: Workplace) -> subprocess.Popen[str]:
+def loading(place: Workplace) -> Process:
     """A `migrate` with two partitions under way, whose target is not indexed meanwhile."""
     process = place.start("migrate", ID)
     until_at_work(place, process, partitions=2)

@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,12 +28,13 @@ from vectormigrate_dagster_tests.harness import (
     COLLECTION,
     ID,
     NOTHING,
+    Process,
     Records,
     Workplace,
     alive,
     differences,
     fill,
-    moved,
+    following,
     until,
     wait_for,
     workers_of,
@@ -48,7 +48,7 @@ TRANSFER = {"checkpoint_seconds": 0.2, "partition_records": 1250, "batch_size": 
 BETWEEN_SERVERS = {"checkpoint_seconds": 0.2, "partition_records": 5000, "batch_size": 500, "workers": 2}
 FIRST_LEASE = "g0001-00000"
 
-Moment = Callable[[Workplace, subprocess.Popen[str], float], None]
+Moment = Callable[[Workplace, Process, float], None]
 Victims = Callable[[int, int], list[int]]
 
 
@@ -182,9 +182,14 @@ def clean_run(source: Endpoint, folder: Path) -> float:
     return last - began
 
 
-def moved_part(place: Workplace, process: subprocess.Popen[str], part: float) -> None:
+def moved_part(place: Workplace, process: Process, part: float) -> None:
     """Wait until a part of the records is acknowledged; at most nine tenths, to meet running work."""
-    until(lambda: process.poll() is not None or moved(place) >= 0.9 * part * len(RECORDS), seconds=120)
+    with following(place) as states:
+
+        def moved() -> int:
+            return sum(state.acknowledged for state in states().values())
+
+        until(lambda: process.poll() is not None or moved() >= 0.9 * part * len(RECORDS), seconds=120)
 
 
 def kill_once(place: Workplace, route: Route, number: int, part: float) -> bool:

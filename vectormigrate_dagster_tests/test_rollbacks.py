@@ -9,10 +9,10 @@ effect. The targets hold records before, under ids that are moved, other ids or 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import random
 import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 
 from vectormigrate_dagster import databases
-from vectormigrate_dagster.cli import cli
 from vectormigrate_dagster.config import EndpointConfig, Migration, TransferConfig
 from vectormigrate_dagster.databases import TYPES, Database, Endpoint, Source
 from vectormigrate_dagster.errors import NotFound
@@ -59,9 +58,6 @@ KILLED = max(2, ROLLBACKS // 10)
 DYING = max(len(TYPES), ROLLBACKS - KILLED)
 MOVED = Records.of(300)
 TRANSFER = {"checkpoint_seconds": 0, "partition_records": 150, "batch_size": 10}
-PREPARED = multiprocessing.get_context("forkserver")
-PREPARED.set_forkserver_preload(["vectormigrate_dagster.services.migrate", "vectormigrate_dagster.services.rollback"])
-"""Makes processes of which each has imported the command, but shares nothing that runs."""
 
 VECTOR = VectorSchema(name="", dim=4, metric=Metric.DOT)
 LOAD_SECONDS = 2.0
@@ -143,24 +139,16 @@ def killed(place: Workplace, leases: str, seconds: float, *words: str) -> bool:
 
     for lease in taken():
         lease.unlink()  # its holder is dead: its being made anew shows that work has begun
-    process = PREPARED.Process(target=command, args=(place.command(*words)[1:], place.folder / "said"))
-    process.start()
-    until(lambda: bool(taken()) or not process.is_alive())
+    process = place.start(*words)
+    until(lambda: bool(taken()) or process.poll() is not None)
     # Where all was done before the last kill, nothing is left to do.
-    assert taken() or process.exitcode == 0, (place.folder / "said").read_text()
-    process.join(seconds)
-    running = process.is_alive()
+    assert taken() or process.returncode == 0, process.communicate(timeout=60)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=seconds)
+    running = process.poll() is None
     process.kill()
-    process.join(60)
+    process.communicate(timeout=60)
     return running
-
-
-def command(words: Sequence[str], said: Path) -> None:
-    """The command, in a process of its own that has imported most of what it needs."""
-    with said.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    cli(words)
 
 
 ##########################

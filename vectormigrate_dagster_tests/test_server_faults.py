@@ -23,6 +23,7 @@ from vectormigrate_dagster_tests.harness import (
     ID,
     KEY_VARIABLES,
     NOTHING,
+    Process,
     Records,
     Workplace,
     alive,
@@ -70,7 +71,7 @@ def milvus(tmp_path: Path, own_milvus: MilvusServer) -> Iterator[Workplace]:
         database.drop()
 
 
-def said(done: subprocess.CompletedProcess[str] | subprocess.Popen[str], errors: str, code: int) -> str:
+def said(done: subprocess.CompletedProcess[str] | Process, errors: str, code: int) -> str:
     """The error line of a command that ended with `code`."""
     assert done.returncode == code, errors
     assert "Traceback" not in errors
@@ -177,28 +178,6 @@ def test_a_server_that_stays_throttled_ends_the_load_and_keeps_what_it_has(
     finish(qdrant)
 
 
-def test_a_server_that_goes_away_for_good_ends_the_load(milvus: Workplace, own_milvus: MilvusServer) -> None:
-    milvus.write(transfer={**TRANSFER, "rate_limit": 500, "max_retries": 1})
-    process = milvus.start("migrate", ID)
-    until_at_work(milvus, process)
-    own_milvus.kill()
-    _, errors = process.communicate(timeout=120)
-    assert f"at {own_milvus.url} does not answer" in said(process, errors, 3)
-    assert milvus.status()["status"] == "failed"
-    own_milvus.restart()
-    finish(milvus)
-
-
-def test_a_server_that_comes_back_is_waited_for(milvus: Workplace, own_milvus: MilvusServer) -> None:
-    milvus.write(transfer={**TRANSFER, "rate_limit": 500, "max_retries": 30})
-    process = milvus.start("migrate", ID)
-    until_at_work(milvus, process)
-    own_milvus.restart()
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-    assert differences(milvus.target, RECORDS) == NOTHING
-
-
 ########
 # Servers that will not take it, and collections that change
 ########
@@ -247,7 +226,7 @@ def test_a_target_that_is_dropped_while_it_is_filled(qdrant: Workplace) -> None:
 AN_HOUR = 3600.0
 
 
-def until_throttled(place: Workplace, process: subprocess.Popen[str], server: QdrantStandIn, method: str) -> None:
+def until_throttled(place: Workplace, process: Process, server: QdrantStandIn, method: str) -> None:
     """Make every further call of `method` wait an hour, and wait until one does."""
     until_at_work(place, process)
     server.fault("throttle", method, times=None, retry_after=AN_HOUR)
@@ -255,7 +234,7 @@ def until_throttled(place: Workplace, process: subprocess.Popen[str], server: Qd
     until(lambda: server.calls()[method] > before)
 
 
-def end(place: Workplace, process: subprocess.Popen[str], how: str) -> None:
+def end(place: Workplace, process: Process, how: str) -> None:
     """Ask a migration to end."""
     if how == "stop":
         assert place.call("stop", ID).returncode == 0
@@ -328,3 +307,30 @@ def test_a_second_interrupt_waits_for_no_call(qdrant: Workplace, qdrant_stand_in
     until(lambda: not any(alive(child) for child in children))
     qdrant_stand_in.clear_faults()
     finish(qdrant)
+
+
+########
+# A server that goes away: last, so that it does not stand by while the others run
+########
+
+
+def test_a_server_that_goes_away_for_good_ends_the_load(milvus: Workplace, own_milvus: MilvusServer) -> None:
+    milvus.write(transfer={**TRANSFER, "rate_limit": 500, "max_retries": 1})
+    process = milvus.start("migrate", ID)
+    until_at_work(milvus, process)
+    own_milvus.kill()
+    _, errors = process.communicate(timeout=120)
+    assert f"at {own_milvus.url} does not answer" in said(process, errors, 3)
+    assert milvus.status()["status"] == "failed"
+    own_milvus.restart()
+    finish(milvus)
+
+
+def test_a_server_that_comes_back_is_waited_for(milvus: Workplace, own_milvus: MilvusServer) -> None:
+    milvus.write(transfer={**TRANSFER, "rate_limit": 500, "max_retries": 30})
+    process = milvus.start("migrate", ID)
+    until_at_work(milvus, process)
+    own_milvus.restart()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert differences(milvus.target, RECORDS) == NOTHING

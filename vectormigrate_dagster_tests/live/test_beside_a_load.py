@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_an_application_writes_while_processes_load_and_catch_up(
         application.end.set()
         application.join(timeout=60)
         assert application.error is None
-        following.terminate()
+        following.send_signal(signal.SIGTERM)
         told = following.communicate(timeout=120)
         assert following.returncode == 130, told[1]
     done = place.run("catch-up", ID, "--json")

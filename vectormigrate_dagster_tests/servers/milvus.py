@@ -1,7 +1,7 @@
 """A real Milvus: the standalone server 2.3.5 of the package index, in a folder, on ports of its own.
 
-Nobody but tests uses it. It listens on all interfaces (it knows no other way), so tests reach it through a `TcpProxy`
-on 127.0.0.1, whose port stays the same when the server is started again.
+Nobody but tests uses it. It listens on all interfaces (it knows no other way), and on another port each time that it is
+started; tests that start it again reach it through a `TcpProxy` on 127.0.0.1, whose port stays the same.
 """
 
 from __future__ import annotations
@@ -118,6 +118,19 @@ def server_capabilities() -> Capabilities:
         return of_version(VERSION)
     with open_source(given.endpoint("any")) as source:
         return source.probe()
+
+
+def shared_server(folder: Path) -> Address:
+    """The one server of all test processes that are given this folder: it costs a fifth of a core, used or not.
+
+    The first process that asks starts it and keeps it until it ends; pytest-xdist ends all of its processes together.
+    """
+    folder.mkdir(exist_ok=True)
+    url = folder / "url"
+    with _locked(folder / "lock"):
+        if not url.exists():
+            url.write_text(MilvusServer.start(folder / "server", QUICK).direct_url)
+    return Address(url.read_text())
 
 
 class MilvusServer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import multiprocessing as mp
 import os
 import random
 import signal
@@ -18,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from vectormigrate_dagster_tests.live.chaos.world import World
+from vectormigrate_dagster_tests.prepared import FORKS
 
 Work = Callable[..., None]
 """What a process does: called with the world, a name of its own, and arguments."""
@@ -28,8 +28,6 @@ _PATIENCE_SECONDS = 120.0
 
 PAUSED = "paused.txt"
 
-_context = mp.get_context("forkserver")
-_context.set_forkserver_preload(["vectormigrate_dagster_tests.live.chaos.preload"])
 _asking = threading.Lock()
 """How a process has ended is told once, and whoever starts one asks for all: of two threads one would hear nothing."""
 
@@ -131,7 +129,7 @@ class Crew:
             role.kill()
 
     def _process(self, name: str, life: int, work: Work, arguments: tuple[Any, ...]) -> BaseProcess:
-        process = _context.Process(target=_run, args=(work, self._world, f"{name}.{life}", arguments), daemon=True)
+        process = FORKS.Process(target=_run, args=(work, self._world, f"{name}.{life}", arguments), daemon=True)
         with _asking:
             process.start()
         return process

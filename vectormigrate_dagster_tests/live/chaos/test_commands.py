@@ -41,11 +41,11 @@ class Run:
     def command(self, *words: str, killed: Callable[[], bool] | None = None) -> None:
         """Run a command to its end; SIGKILL it first, once something is so, and run it again."""
         if KILLS and killed is not None:
-            process = self.place.start(*words)
+            process = self.place.start_cold(*words)
             self.crew.wait(f"{words[0]} was at work", lambda: killed() or process.poll() is not None)
             process.kill()
             process.communicate(timeout=60)
-        done = self.place.run(*words, timeout=600)
+        done = self.place.run_cold(*words, timeout=600)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
     def write(self, name: str) -> None:
@@ -75,7 +75,7 @@ def test_the_commands_keep_the_promise(tmp_path: Path) -> None:
         scopes = world.fill(database, random.Random(1))
     place = Workplace.make(tmp_path, source, target)
     place.write(transfer=TRANSFER, journal=JOURNAL)
-    assert place.run("plan", ID).returncode == 0
+    assert place.run_cold("plan", ID).returncode == 0
     seen = World(
         name=ID,
         seed=1,
@@ -93,7 +93,7 @@ def test_the_commands_keep_the_promise(tmp_path: Path) -> None:
     try:
         run.write("load")
         run.command("migrate", ID, killed=lambda: place.planned() and place.status()["partitions"]["done"] >= 1)
-        following.append(place.start("catch-up", ID, "--follow"))
+        following.append(place.start_cold("catch-up", ID, "--follow"))
         # The application rests meanwhile: it writes each of its few records within seconds, which leaves no search to
         # be judged, and a validation that proves nothing fails.
         run.look()
@@ -102,7 +102,7 @@ def test_the_commands_keep_the_promise(tmp_path: Path) -> None:
         if KILLS:
             following[0].kill()
             following[0].communicate(timeout=60)
-            following.append(place.start("catch-up", ID, "--follow"))
+            following.append(place.start_cold("catch-up", ID, "--follow"))
         run.command("cutover", ID, killed=lambda: seen.journal().control().state in ("ready", "frozen", "switched"))
         run.look()
         assert seen.journal().control().primary == "target"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -149,7 +148,7 @@ def test_stdout_holds_nothing_but_messages(migrated: Workplace) -> None:
             "params": {"name": "migration_status", "arguments": {"migration_id": "nobody"}},
         },
     ]
-    process = migrated.start("serve", "--stdio", stdin=subprocess.PIPE)
+    process = migrated.start_cold("serve", "--stdio")
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("".join(json.dumps(each) + "\n" for each in asked))

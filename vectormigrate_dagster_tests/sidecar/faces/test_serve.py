@@ -32,7 +32,7 @@ def answers(url: str, process: subprocess.Popen[str]) -> bool:
 
 def test_the_originals_command_serves_until_a_signal_ends_it(migrated: Workplace, free_tcp_port: int) -> None:
     url = f"http://localhost:{free_tcp_port}"
-    process = migrated.start("serve", "--api-key", KEY, "--addr", f":{free_tcp_port}")
+    process = migrated.start_cold("serve", "--api-key", KEY, "--addr", f":{free_tcp_port}")
     until(lambda: answers(url, process), seconds=120)
     ask = {"jsonrpc": "2.0", "id": 1, "method": "migration_status", "params": {"migration_id": ID}}
 
