@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +53,8 @@ def plan(settings: Settings, *, id: str, profile: Literal["sample", "full"], rep
     context = settings.context()
     again = settings.command("plan", id, *(["--replan"] if replan else []), *(["--adopt"] if adopt else []))
     with interruptible(f"there is no new plan; plan again with: {again}"):
-        answer(settings, lambda: make_plan(context, id, profile=profile, replan=replan, adopt=adopt), show_plan)
+        make = partial(make_plan, context, id, profile=profile, replan=replan, adopt=adopt, tell=settings.note)
+        answer(settings, make, show_plan)
 
 
 _SIDES = ("source", "target")

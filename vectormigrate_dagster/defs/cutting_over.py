@@ -17,6 +17,7 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.blockers import what_blocks
+from vectormigrate_dagster.defs.catching_up import RESTING
 from vectormigrate_dagster.defs.coordinating import coordinating
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.exceptions import exceptions_of, note_unlike
@@ -172,7 +173,14 @@ def _coordinator(  # noqa: PLR0917  # what a coordinator is made of
         )
         yield Cutover(
             journal,
-            CatchUp(journal, sides, holder="cutover", generation=plan.generation, load_lists=LoadLists(log, plan)),
+            CatchUp(
+                journal,
+                sides,
+                holder="cutover",
+                rests=RESTING,
+                generation=plan.generation,
+                load_lists=LoadLists(log, plan),
+            ),
             verification,
             _gates(log, plan, migration, journal),
             limits=limits_of(migration),

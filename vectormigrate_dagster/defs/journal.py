@@ -122,6 +122,29 @@ def open_journal(instance: dg.DagsterInstance, migration: Migration, plan: Plan 
 
 
 @contextmanager
+def open_for_application(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> Iterator[Journal]:
+    """The migration's journal for what an application tells, which counts whichever plan it goes by.
+
+    Args:
+        instance: Dagster's storage.
+        migration: the migration file.
+        plan: makes the journal if there is none.
+
+    Raises:
+        MissingSecret, ConfigurationError, StorageFailed: as of `open_journal`.
+    """
+    with _opened(instance, migration) as database:
+        yield _made(database, migration, plan)
+
+
+def _made(database: JournalDatabase, migration: Migration, plan: Plan) -> Journal:
+    """The journal, made by a plan if there is none, and fenced by none."""
+    with suppress(PlanOutdated):  # it goes by another one
+        Journal.register(database, migration.id, **_told(migration, plan))
+    return Journal(database, migration.id)
+
+
+@contextmanager
 def new_generation(
     instance: dg.DagsterInstance, migration: Migration, plan: Plan, *, before: Plan | None
 ) -> Iterator[None]:
@@ -136,14 +159,12 @@ def new_generation(
     Raises:
         NotSo: the application writes to the target.
     """
-    told = _told(migration, plan)
     with _opened(instance, migration) as database:
-        with suppress(PlanOutdated):  # it goes by the plan before, until below
-            Journal.register(database, migration.id, **told)
-        journal = Journal(database, migration.id)
-        if plan.generation > 1 or journal.control().epoch > 1 or not journal.control().goes_by(plan.digest):
-            digest = None if before is None else before.digest
-            journal.replan(**told, before=digest, reason=f"generation {plan.generation} was planned")
+        journal = _made(database, migration, plan)
+        control = journal.control()
+        if plan.generation > 1 or control.epoch > 1 or control.plan != plan.digest:
+            digest, reason = None if before is None else before.digest, f"generation {plan.generation} was planned"
+            journal.replan(**_told(migration, plan), before=digest, reason=reason)
         yield
         Journal(database, migration.id, plan.digest).plan_stored()
 
@@ -162,6 +183,13 @@ def resume_generation(instance: dg.DagsterInstance, migration: Migration, plan: 
         require_plan(journal.control(), plan.digest)
         if control.plan_before is not None:
             journal.plan_stored()
+
+
+def is_replaced(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> bool:
+    """Whether the journal goes by another plan: nothing can be done by this one any more, nor taken back."""
+    with suppress(NotFound), open_journal(instance, migration) as journal:
+        return not journal.control().goes_by(plan.digest)
+    return False
 
 
 def require_not_switched(instance: dg.DagsterInstance, migration: Migration) -> None:

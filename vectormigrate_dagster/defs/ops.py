@@ -22,6 +22,7 @@ from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
 from vectormigrate_dagster.defs.state import CONTINUE, Continue
 from vectormigrate_dagster.defs.target import ownership_of, prepare_target, sent_of
 from vectormigrate_dagster.defs.throttling import found_of, throttle_of
+from vectormigrate_dagster.defs.waiting import teller
 from vectormigrate_dagster.defs.work import Manifest, PartitionWork, explained, require_planned
 from vectormigrate_dagster.errors import PlanOutdated, ValidationFailed
 from vectormigrate_dagster.live.guard import SplitGuard
@@ -277,6 +278,7 @@ def make_plan(
             profile="full" if config.full_profile else "sample",
             replan=config.replan,
             adopt=config.adopt,
+            tell=teller(context),
         )
         if context.run_tags.get(names.CONTINUE_TAG) == "load":
             MigrationLog(context.instance, migration.id).record(CONTINUE, _wish(context, plan.digest))

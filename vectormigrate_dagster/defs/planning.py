@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,11 +16,18 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs import names
 from vectormigrate_dagster.defs.coordinating import require_nobody_coordinates
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.journal import new_generation, require_not_switched, resume_generation
+from vectormigrate_dagster.defs.journal import (
+    is_replaced,
+    new_generation,
+    open_journal,
+    require_not_switched,
+    resume_generation,
+)
 from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import PlanSummary, TargetState, target_key
 from vectormigrate_dagster.defs.throttling import throttle_of
-from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated
+from vectormigrate_dagster.defs.waiting import Tell, tell_nobody, wait_until_quiet
+from vectormigrate_dagster.errors import LeaseHeld, NotFound, PlanOutdated
 from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan
 from vectormigrate_dagster.transfer.patient import PatientSource
 from vectormigrate_dagster.transfer.rate import RateLimiter
@@ -44,6 +52,7 @@ def plan_migration(
     profile: Literal["sample", "full"] = "sample",
     replan: bool = False,
     adopt: bool = False,
+    tell: Tell = tell_nobody,
 ) -> Plan:
     """Return the stored plan, or make and store one; write to neither database.
 
@@ -55,11 +64,13 @@ def plan_migration(
         profile: look at a sample of the records or at all of them.
         replan: start a new generation although there is a plan that was not rolled back.
         adopt: keep what an earlier generation wrote into the target.
+        tell: is told what is waited for, if anything is.
 
     Raises:
         PlanOutdated: there is a plan, and it may not be replaced (yet).
         PlanRefused: something cannot be moved, or would be changed and is not allowed to.
         LeaseHeld: another process plans or loads.
+        Stopped: it was asked to end while it waited; there is no new plan.
     """
     log = MigrationLog(instance, migration.id)
     with held(Lease(instance, migration.id, "plan"), _WAIT_SECONDS), ExitStack() as leases:
@@ -67,7 +78,7 @@ def plan_migration(
         stored = log.plan()
         anew = stored is None or is_rolled_back(log, stored)
         if stored is not None and not anew:
-            require_not_rolled_back(log, stored)
+            _require_not_taken_back(log, migration, stored, replan=replan)
         if stored is not None and not anew and not replan:
             require_current(stored, migration)
             resume_generation(instance, migration, stored)
@@ -80,8 +91,9 @@ def plan_migration(
         if stored is not None and not anew:
             _hold_all(log, stored, leases)
             require_nobody_coordinates(log)
-            require_not_rolled_back(log, stored)  # one may have begun before we held them
+            _require_not_taken_back(log, migration, stored, replan=replan)  # since before we held them
             inherited = _inherited_target(log, stored, adopt=adopt)
+            _wait_for_killed_loads(log, migration, tell)
         # Without a rate: a plan looks at a sample, and should not take minutes for it.
         throttle = replace(throttle_of(log, migration.transfer), rate=RateLimiter())
         sleep = throttle.interrupt.sleep
@@ -216,6 +228,16 @@ def _next_generation(instance: dg.DagsterInstance, migration_id: str, stored: Pl
     return 1 + max([0 if stored is None else stored.generation, *used])
 
 
+def _require_not_taken_back(log: MigrationLog, migration: Migration, stored: Plan, *, replan: bool) -> None:
+    """Refuse a plan that is being taken back; one that another home has replaced never is to its end.
+
+    Raises:
+        PlanOutdated: it is.
+    """
+    if not (replan and is_replaced(log.instance, migration, stored)):
+        require_not_rolled_back(log, stored)
+
+
 def _hold_all(log: MigrationLog, stored: Plan, leases: ExitStack) -> None:
     """Hold the lease of every partition of a plan, so that nobody loads by it while it is replaced.
 
@@ -232,6 +254,18 @@ def _hold_all(log: MigrationLog, stored: Plan, leases: ExitStack) -> None:
                 f"end that first with 'vectormigrate stop {log.migration_id}'"
             ) from error
     log.refresh()
+
+
+def _wait_for_killed_loads(log: MigrationLog, migration: Migration, tell: Tell) -> None:
+    """Wait until no page of a load that was killed can arrive: it would stay, though the new plan maps it anew.
+
+    Not for one in another home, which goes on until the journal tells it of the new plan.
+    """
+    if migration.target.embedded:
+        return  # what it was sent died with the process that had opened it
+    with suppress(NotFound), open_journal(log.instance, migration) as journal:
+        end = time.monotonic() + journal.loading_seconds()
+        wait_until_quiet(log, lambda: min(journal.loading_seconds(), end - time.monotonic()), tell=tell)
 
 
 def _inherited_target(log: MigrationLog, stored: Plan, *, adopt: bool) -> TargetState | None:

@@ -27,6 +27,11 @@ _SLICE_SECONDS = 0.5
 _owner: ContextVar[Tell | None] = ContextVar("owner", default=None)
 
 
+def tell_nobody(line: str) -> None:
+    """For whoever has nobody to tell."""
+    del line
+
+
 @contextmanager
 def telling(owner: Tell) -> Iterator[None]:
     """Tell the owner of this process, too, what the runs of a block wait for; their logs are not shown to him."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from vectormigrate_dagster.errors import StorageFailed
+from vectormigrate_dagster.errors import PlanOutdated, StorageFailed
 from vectormigrate_dagster.live.journal import Journal, Key, SplitAttempt, UndoAttempt
 from vectormigrate_dagster.live.journal.undoing import Undoing
 from vectormigrate_dagster.model import IdColumn, Split
@@ -97,7 +97,8 @@ class SplitGuard(_Guard[SplitAttempt]):
     ) -> None:
         # After an interrupt (no `Exception`) a thread may still be sending, as after a kill.
         if isinstance(error, Exception) and self._attempt is not None:
-            with suppress(StorageFailed):  # what ended the load is told; this only spares others a wait
+            # What ended the load is told; this only spares others a wait.
+            with suppress(StorageFailed, PlanOutdated):
                 self._journal.rest_split(self._attempt, unsure=self._unsure_seconds())
 
     def begin(self) -> None:

@@ -11,7 +11,7 @@ from vectormigrate_dagster import databases
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.catching_up import Caught, catch_up_migration
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.journal import open_journal
+from vectormigrate_dagster.defs.journal import open_for_application
 from vectormigrate_dagster.defs.live import note_live
 from vectormigrate_dagster.errors import ConfigurationError, InvalidRecord, NotSo
 from vectormigrate_dagster.live.journal import Journal, Key, State
@@ -102,7 +102,7 @@ def report_changes(
         where = scope_of(migration, plan, scope)
         kinds = plan.mapping.source_schema.ids.kinds if kind is None else (kind,)
         keys = list(dict.fromkeys(_keys(ids, kinds, where)))
-        with open_journal(instance, migration, plan) as journal:
+        with open_for_application(instance, migration, plan) as journal:
             require_followed(journal)
             note_all(journal, keys, kind="change")
             live = note_live(log, plan, journal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal
 
 import dagster as dg
@@ -11,6 +10,7 @@ from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.jobs import plan_job
 from vectormigrate_dagster.defs.planning import conflicts, is_rolled_back
+from vectormigrate_dagster.defs.waiting import Tell, tell_nobody, telling
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.services.context import Context, endpoints
 from vectormigrate_dagster.services.foreground import in_foreground
@@ -26,6 +26,7 @@ def plan(
     profile: Literal["sample", "full"] = "sample",
     replan: bool = False,
     adopt: bool = False,
+    tell: Tell = tell_nobody,
 ) -> PlanDocument:
     """Make the plan, or show the one there is.
 
@@ -35,6 +36,7 @@ def plan(
         profile: look at a sample of the source's records, or at all of them.
         replan: start a new generation although there is a plan.
         adopt: keep what the generation before wrote.
+        tell: is told what is waited for, if anything is.
 
     Raises:
         PlanRefused: something cannot be moved, or would be changed and is not allowed to.
@@ -46,9 +48,12 @@ def plan(
     endpoints(migration)
     with context.instance() as instance:
         settings = {"full_profile": profile == "full", "replan": replan, "adopt": adopt}
-        in_foreground(
-            partial(run_job, plan_job(migration), instance, migration.id, ops={"make_plan": settings}),
-        )
+
+        def run() -> None:
+            with telling(tell):
+                run_job(plan_job(migration), instance, migration.id, ops={"make_plan": settings})
+
+        in_foreground(run)
         return _document(MigrationLog(instance, migration.id).require_plan(), migration)
 
 

@@ -17,7 +17,7 @@ from vectormigrate_dagster.defs.planning import is_rolled_back, sync_keys
 from vectormigrate_dagster.defs.rolling_back import begin_rollback, rollback_job
 from vectormigrate_dagster.defs.signals import request_stop, stop_requested
 from vectormigrate_dagster.defs.state import now
-from vectormigrate_dagster.defs.waiting import Tell, telling
+from vectormigrate_dagster.defs.waiting import Tell, tell_nobody, telling
 from vectormigrate_dagster.errors import Stopped
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.services.context import Context, endpoints
@@ -29,17 +29,13 @@ from vectormigrate_dagster.transfer.rollback import WORKERS
 from vectormigrate_dagster.transfer.throttle import Interrupt
 
 
-def _tell_nobody(line: str) -> None:
-    """Nobody listens."""
-
-
 def rollback(
     context: Context,
     migration_id: str,
     *,
     workers: int = WORKERS,
     progress: Callable[[Status], None] | None = None,
-    tell: Tell = _tell_nobody,
+    tell: Tell = tell_nobody,
 ) -> RollbackDocument:
     """Take back everything that the stored plan wrote, partition by partition.
 

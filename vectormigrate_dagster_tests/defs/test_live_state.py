@@ -14,7 +14,9 @@ from vectormigrate_dagster.cli.render import _live
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs.catching_up import catch_up_migration
 from vectormigrate_dagster.defs.coordinating import coordinating
+from vectormigrate_dagster.defs.cutting_over import _coordinator
 from vectormigrate_dagster.defs.event_log import MigrationLog
+from vectormigrate_dagster.defs.jobs import load_job
 from vectormigrate_dagster.defs.journal import open_journal
 from vectormigrate_dagster.defs.live import JournalMotion, note_live, settle_state
 from vectormigrate_dagster.defs.rolling_back import begin_rollback
@@ -24,9 +26,10 @@ from vectormigrate_dagster.live.journal import Journal, Key, State
 from vectormigrate_dagster.live.journal.generations import Generations
 from vectormigrate_dagster.mapping.plan import Plan
 from vectormigrate_dagster.model import IdKind
+from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster.services.status import live_status
 from vectormigrate_dagster.validation.listing import Original
-from vectormigrate_dagster_tests.harness import ID
+from vectormigrate_dagster_tests.harness import ID, Workplace
 
 
 @pytest.fixture
@@ -105,6 +108,22 @@ def test_catching_up_does_not_begin_again_while_a_rollback_begins(
     assert settle_state(planned, plan, journal).state is State.PLANNED
     with pytest.raises(PlanOutdated, match="is being rolled back"):
         catch_up_migration(instance, migration, None, None, until="due")  # type: ignore[arg-type]  # nothing is opened
+
+
+def test_a_cutover_carries_nothing_over_once_a_rollback_has_begun(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, plan: Plan, place: Workplace
+) -> None:
+    """It goes on until it wants to change the row; what it writes until then would stay in the target."""
+    run_job(load_job(migration), instance, ID, partition=plan.keys[0])
+    planned.refresh()
+    with (
+        open_journal(instance, migration, plan) as journal,
+        _coordinator(planned, plan, migration, journal, place.source, place.target, lambda *_: None) as cutover,
+    ):
+        journal.note([Key(None, IdKind.U64, "3")], kind="change")
+        begin_rollback(MigrationLog(instance, ID), migration, tell=[].append)
+        assert cutover.catch_up.step().consumed == 0
+        assert journal.lag().records == 1
 
 
 def test_a_rollback_that_was_killed_after_it_was_noted_ends_catching_up_when_it_goes_on(

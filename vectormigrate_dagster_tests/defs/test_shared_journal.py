@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from vectormigrate_dagster.config import Migration
 from vectormigrate_dagster.defs import planning
@@ -19,10 +20,14 @@ from vectormigrate_dagster.defs.journal import open_journal
 from vectormigrate_dagster.defs.rolling_back import begin_rollback
 from vectormigrate_dagster.errors import PlanOutdated
 from vectormigrate_dagster.live.journal import State
+from vectormigrate_dagster.live.journal.tables import CONTROL
 from vectormigrate_dagster.migration_file import load_migration
+from vectormigrate_dagster.services.live import report_changes
+from vectormigrate_dagster.services.rollback import rollback
 from vectormigrate_dagster.services.runs import run_job
 from vectormigrate_dagster_tests.defs.test_catching_up import Sensor
 from vectormigrate_dagster_tests.harness import ID, Workplace
+from vectormigrate_dagster_tests.services.conftest import context_of
 
 ANEW = {"make_plan": {"replan": True}}
 ADOPTED = {"make_plan": {"replan": True, "adopt": True}}
@@ -102,6 +107,58 @@ def test_a_home_may_plan_anew_what_another_one_has_planned(
         assert journal.control().reason == "generation 2 was planned"
     with pytest.raises(PlanOutdated), open_journal(elsewhere, migration, MigrationLog(elsewhere, ID).require_plan()):
         pytest.fail("the other one's plan was replaced")
+
+
+def test_what_another_home_has_kept_from_being_taken_back_is_taken_back_by_the_next_plan(
+    instance: dg.DagsterInstance, migration: Migration, planned: MigrationLog, place: Workplace
+) -> None:
+    sides = place.source, place.target
+    run_job(load_job(migration), instance, ID, partition=planned.require_plan().keys[0])
+    begin_rollback(MigrationLog(instance, ID), migration, tell=[].append)  # and killed
+    with open_journal(instance, migration) as journal:
+        now = journal.control()
+        journal.replan(id_kinds=now.id_kinds, bounds=now.bounds, plan="another home's", by="it", reason="planned")
+
+    with pytest.raises(PlanOutdated, match="goes by another plan"):
+        rollback(context_of(place), ID)
+    with pytest.raises(PlanOutdated, match="is being rolled back"):
+        planning.plan_migration(instance, migration, *sides)
+    planning.plan_migration(instance, migration, *sides, replan=True, adopt=True)
+
+    done = rollback(context_of(place), ID)
+    assert (done.undone, done.left, done.dropped) == (100, 0, True)
+
+
+def test_what_an_application_reports_counts_for_whichever_plan_it_is(
+    instance: dg.DagsterInstance,
+    elsewhere: dg.DagsterInstance,
+    migration: Migration,
+    planned: MigrationLog,
+    place: Workplace,
+) -> None:
+    """An application goes by none, and has changed the record in any case."""
+    del instance, planned
+    run_job(plan_job(migration), elsewhere, ID)
+    run_job(plan_job(migration), elsewhere, ID, ops=ANEW)
+
+    assert report_changes(context_of(place), ID, [3]).noted == 1
+
+    with open_journal(elsewhere, migration, MigrationLog(elsewhere, ID).require_plan()) as journal:
+        assert journal.lag().records == 1
+
+
+def test_a_first_plan_names_itself_in_a_journal_that_names_none(
+    instance: dg.DagsterInstance, elsewhere: dg.DagsterInstance, migration: Migration, planned: MigrationLog
+) -> None:
+    """Such as one of before, of a home that is gone, in which nothing was moved yet."""
+    plan = planned.require_plan()
+    with open_journal(instance, migration) as journal, journal.database.transaction() as connection:
+        connection.execute(sa.update(CONTROL).values(plan=None))
+
+    run_job(plan_job(migration), elsewhere, ID)
+
+    with open_journal(elsewhere, migration) as journal:
+        assert (journal.control().plan, plan.generation) == (plan.digest, 1)
 
 
 def test_after_a_planner_was_killed_the_plan_before_is_gone_on_with(

@@ -9,6 +9,7 @@ import pytest
 
 from vectormigrate_dagster.errors import LeaseHeld, Throttled, Unavailable
 from vectormigrate_dagster.live.guard import SplitGuard
+from vectormigrate_dagster.live.journal import Journal
 from vectormigrate_dagster.model import IdColumn, IdKind, Split
 from vectormigrate_dagster_tests.live.support import BOUNDS, Live, record
 from vectormigrate_dagster_tests.memory import Fault
@@ -128,6 +129,19 @@ def test_the_touches_wait_for_a_write_of_the_load_whose_outcome_is_not_known(liv
     live.later()
     live.catch_up().step()
     live.assert_equal()
+
+
+def test_what_has_ended_a_load_is_told_though_its_plan_was_replaced_meanwhile(live: Live) -> None:
+    journal = Journal(live.journal.database, live.journal.migration, "the plan")
+
+    def load() -> None:
+        with SplitGuard(journal, "g0001-00000", Split(kind=IdKind.U64)) as guard:
+            guard.begin()
+            live.journal.replan(id_kinds=[IdKind.U64], bounds=BOUNDS, plan="the next", by="test", reason="anew")
+            raise Unavailable("timeout")
+
+    with pytest.raises(Unavailable, match="timeout"):
+        load()
 
 
 def test_only_keys_of_the_split_are_touched(live: Live) -> None:

@@ -14,16 +14,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import LeaseHeld, NotSo
-from vectormigrate_dagster.live.journal import (
-    admissions,
-    chunks,
-    comparing,
-    entries,
-    leases,
-    lows,
-    pruning,
-    verdicts,
-)
+from vectormigrate_dagster.live.journal import admissions, chunks, comparing, entries, leases, lows, pruning, verdicts
 from vectormigrate_dagster.live.journal import control as rows
 from vectormigrate_dagster.live.journal.admissions import Admission, Request
 from vectormigrate_dagster.live.journal.control import Bounds, Control, State
