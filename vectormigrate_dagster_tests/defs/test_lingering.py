@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -43,6 +42,8 @@ class Application:
 
     def __init__(self, journal: Journal, clock: Clock, *, every: float, seconds: float) -> None:
         self._journal = journal
+        self.told = Journal(journal.database, journal.migration)
+        """What it tells of its writes; an application goes by no plan."""
         self._clock = clock
         self._every = every
         self._next, self._ends = clock.now, clock.now + seconds
@@ -54,7 +55,7 @@ class Application:
         self._clock.now += seconds
         while self._next <= min(self._clock.now, self._ends):
             self._next += self._every
-            self._journal.note([Key(None, IdKind.U64, "1")], kind="change")
+            self.told.note([Key(None, IdKind.U64, "1")], kind="change")
 
     def step(self) -> Step:
         """As `CatchUp.step`, without the databases."""
@@ -167,8 +168,9 @@ def test_a_run_that_has_lingered_does_nothing_by_a_plan_that_was_replaced_meanwh
         sleep(self, seconds)
         leases.append(self.leases)
         if self.leases == 1:
-            monkeypatch.setattr(MigrationLog, "require_summary", lambda log: SimpleNamespace(digest="another"))
-            self._journal.enter(State.BACKFILLING, since=self._journal.control(), by="test", reason="another load")
+            kinds, bounds = self.told.control().id_kinds, self.told.control().bounds
+            planned = self.told.replan(id_kinds=kinds, bounds=bounds, plan="another", by="test", reason="planned anew")
+            self.told.enter(State.BACKFILLING, since=planned, by="test", reason="another load")
 
     monkeypatch.setattr(Application, "sleep", replace)
     with pytest.raises(PlanOutdated):
