@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vectormigrate_dagster.databases import Sleep
@@ -327,12 +328,18 @@ class _Passage:
             self._cutover.changed(self.control)
 
     def _step(self, *, wait: float) -> None:
-        """Carry over a bounded number of changes; wait if there was none that could be."""
-        try:
-            useful = self._cutover.catch_up.step().consumed > 0
-        except LeaseHeld:
-            useful = False  # the rest is for the next lease
-        if not useful:
+        """Carry over a bounded number of changes; wait if there was none that could be.
+
+        Raises:
+            NotSo: what was moved is being taken back.
+        """
+        consumed = 0
+        with suppress(LeaseHeld):  # the rest is for the next lease
+            step = self._cutover.catch_up.step()
+            consumed = step.consumed
+            if step.control.state is State.PLANNED:
+                raise NotSo(f"{step.control.changed_by} has ended it: {step.control.reason}")
+        if not consumed:
             self._cutover.sleep(wait)
 
 

@@ -151,3 +151,25 @@ def test_a_gate_that_is_closed_changes_no_state_of_a_load(switching: Switching) 
     before = switching.control
     assert not cut_over(switching.cutover(gates=(lambda: ["not yet"],))).done
     assert switching.control == before
+
+
+def test_a_coordinator_ends_as_soon_as_a_rollback_has_begun(switching: Switching) -> None:
+    waits: list[float] = []
+
+    def withdraw(seconds: float) -> None:
+        switching.clock.sleep(seconds)
+        waits.append(seconds)
+        if len(waits) == 1:
+            rollback = {"by": "somebody", "reason": "a rollback has begun"}
+            switching.journal.enter(State.PLANNED, since=switching.control, **rollback)
+
+    def gate() -> list[str]:
+        return ["it is being taken back"] if waits else []
+
+    switching.journal.begin_split("g0001-0", seconds=60.0)  # is waited for
+    coordinator = switching.cutover(gates=(gate,))
+    coordinator.sleep = withdraw
+    ended = coordinator.run(**WHO)
+
+    assert (ended.done, ended.blocked_by, len(waits)) == (False, ("it is being taken back",), 1)
+    assert switching.control.reason == "a rollback has begun"
