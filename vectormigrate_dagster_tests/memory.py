@@ -31,17 +31,16 @@ from vectormigrate_dagster.model import (
     IdSchema,
     Metric,
     Multi,
-    Packed,
     ScopeKind,
     Sparse,
     Split,
     VectorColumn,
     VectorKind,
-    VectorSchema,
     id_text,
     is_valid,
     tile,
 )
+from vectormigrate_dagster_tests.batches import concat
 
 CAPABILITIES = Capabilities(
     type="memory",
@@ -375,44 +374,6 @@ def _passes(value: Any, at_least: float | None) -> bool:
     return at_least is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= at_least)
 
 
-def concat(batches: Sequence[Batch], ids: IdColumn, scope: str | None) -> Batch:
-    """One batch out of several; a vector that a batch lacks is missing in its records."""
-    names = dict.fromkeys(name for batch in batches for name in batch.vectors)
-    vectors = {
-        name: _concat([batch.vectors.get(name) for batch in batches], [len(batch) for batch in batches])
-        for name in names
-    }
-    return Batch(ids, scope, vectors, [dict(payload) for batch in batches for payload in batch.payloads])
-
-
-def _concat(columns: list[VectorColumn | None], lengths: list[int]) -> VectorColumn:
-    like = next(column for column in columns if column is not None)
-    masks = [
-        np.zeros(n, np.bool_) if column is None else is_valid(column)
-        for column, n in zip(columns, lengths, strict=True)
-    ]
-    whole = all(column is not None and column.valid is None for column in columns)
-    valid = None if whole else np.concatenate(masks)
-    if isinstance(like, Dense | Packed):
-        empty = like.values[:0]
-        parts = [
-            np.zeros((n, *empty.shape[1:]), empty.dtype) if column is None else column.values  # type: ignore[union-attr]
-            for column, n in zip(columns, lengths, strict=True)
-        ]
-        values = np.concatenate(parts)
-        return Dense(values, valid) if isinstance(like, Dense) else Packed(like.element, like.dim, values, valid)
-    sizes = []
-    for column, n in zip(columns, lengths, strict=True):
-        ends = None if column is None else column.indptr if isinstance(column, Sparse) else column.offsets  # type: ignore[union-attr]
-        sizes.append(np.zeros(n, np.int64) if ends is None else np.diff(ends))
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes))])
-    there = [column for column in columns if column is not None]
-    values = np.concatenate([column.values for column in there])
-    if isinstance(like, Sparse):
-        return Sparse(offsets, np.concatenate([c.indices for c in there if isinstance(c, Sparse)]), values, valid)
-    return Multi(offsets, values, valid)
-
-
 def _claimed(metric: Metric, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Scores as this database gives them: distances are not negative."""
     return (scores if metric in (Metric.COSINE, Metric.DOT) else -scores).astype(np.float32)
@@ -449,74 +410,3 @@ def _dense_scores(
         lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)[None, :]
         return products / np.where(lengths == 0, 1, lengths)
     return products
-
-
-def make_batch(
-    ids: Sequence[Id],
-    *,
-    kind: IdKind = IdKind.U64,
-    scope: str | None = None,
-    dim: int = 4,
-    seed: int = 0,
-    vector: str = "",
-) -> Batch:
-    """Records with one dense vector and a small payload that both depend on the id and `seed`."""
-    rows = [np.random.default_rng([seed, hash_text(id_text(key))]).normal(size=dim) for key in ids]
-    values = np.array(rows, dtype=np.float32).reshape(len(ids), dim)
-    payloads = [{"name": f"record {id_text(id)}", "n": i, "score": i / 2} for i, key in enumerate(ids)]
-    return Batch(IdColumn.of(kind, ids), scope, {vector: Dense(values)}, payloads)
-
-
-def hash_text(text: str) -> int:
-    """A number from a text, the same in every process."""
-    return int.from_bytes(text.encode()[-7:], "big")
-
-
-def dense_schema(
-    name: str = "memory", *, metric: Metric = Metric.COSINE, dim: int = 4, kinds: tuple[IdKind, ...] = (IdKind.U64,)
-) -> CollectionSchema:
-    """A schema with one unnamed dense vector."""
-    return CollectionSchema(
-        name=name, ids=IdSchema(kinds=kinds), vectors=(VectorSchema(name="", dim=dim, metric=metric),)
-    )
-
-
-@dataclass(frozen=True)
-class SameMapped:
-    """What `SameMapper` returns: the shape of `mapping.records.Mapped`."""
-
-    batches: tuple[Batch, ...]
-    refused: tuple[Refusal, ...] = ()
-
-
-class SameMapper:
-    """A mapper that changes nothing, and refuses the records that `refuse` gives a reason for."""
-
-    def __init__(self, refuse: Callable[[Id], str | None] = lambda key: None) -> None:
-        self.refuse = refuse
-
-    def map(self, batch: Batch) -> SameMapped:
-        """The batch without the refused records."""
-        reasons = [self.refuse(key) for key in batch.ids.to_pylist()]
-        kept = [row for row, reason in enumerate(reasons) if reason is None]
-        refused = tuple(
-            Refusal(id_text(batch.ids[row]), reason, batch.scope) for row, reason in enumerate(reasons) if reason
-        )
-        return SameMapped((batch.take(kept),) if kept else (), refused)
-
-    @property
-    def keeps_ids_apart(self) -> bool:
-        """Ids do not change."""
-        return True
-
-    def target_split(self, split: Split) -> Split | None:
-        """The same split."""
-        return split
-
-    def original_ids(self, batch: Batch) -> list[tuple[IdKind, Id]]:
-        """The same ids."""
-        return [(batch.ids.kind, key) for key in batch.ids.to_pylist()]
-
-    def original_scopes(self, batch: Batch) -> list[str | None]:
-        """The same scope."""
-        return [batch.scope] * len(batch)

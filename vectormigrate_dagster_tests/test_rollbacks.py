@@ -50,8 +50,8 @@ from vectormigrate_dagster_tests.everything import everything
 from vectormigrate_dagster_tests.harness import COLLECTION, DIM, ID, Records, Workplace, fill, schema, until
 from vectormigrate_dagster_tests.matrix_runs import Origin, Place, Side, fingerprints, sides
 from vectormigrate_dagster_tests.matrix_runs import fill as fill_with
-from vectormigrate_dagster_tests.memory import SameMapper
 from vectormigrate_dagster_tests.observations import read
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 
 ROLLBACKS = int(os.environ.get("VECTORMIGRATE_ROLLBACKS", "10"))
 KILLED = max(2, ROLLBACKS // 10)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from vectormigrate_dagster.databases import Database, Endpoint, capabilities_of, open_target
+from vectormigrate_dagster.databases import Database, Endpoint, Source, capabilities_of, open_target
 from vectormigrate_dagster.databases.endpoint import PineconeOptions, QdrantOptions, WeaviateOptions
 from vectormigrate_dagster.databases.milvus.records import UNREADABLE
 from vectormigrate_dagster.databases.pinecone.capabilities import DOCUMENTS
@@ -31,6 +31,8 @@ from vectormigrate_dagster.model import (
     IdSchema,
     IndexSpec,
     Metric,
+    Split,
+    VectorKind,
     VectorSchema,
 )
 from vectormigrate_dagster_tests.databases import qdrant_support
@@ -175,6 +177,13 @@ CASES = [
 ]
 CASES += [weaviate(named=True), weaviate(named=False)]
 
+EACH_METRIC = [
+    pytest.param(case, metric, id=f"{case.name}-{metric.value}")
+    for case in CASES
+    for metric in case.capabilities.metrics[VectorKind.DENSE]
+    if metric not in (Metric.HAMMING, Metric.JACCARD)  # these compare bits, not floats
+]
+
 Opener = Callable[..., Database]
 
 
@@ -285,6 +294,15 @@ def content(batches: Sequence[Batch]) -> dict[Id, tuple[dict[str, Any], dict[str
         for batch in batches
         for i, value in enumerate(batch.ids.to_pylist())
     }
+
+
+def everything(database: Database | Source, splits: list[Split] | None = None, page: int = 7) -> list[Batch]:
+    splits = database.plan_splits(10**9) if splits is None else splits
+    return [batch for split in splits for batch in database.scan(split, batch_records=page)]
+
+
+def ids_of(batches: list[Batch]) -> list[Any]:
+    return [value for batch in batches for value in batch.ids.to_pylist()]
 
 
 ########################################################################

@@ -34,7 +34,7 @@ from vectormigrate_dagster.transfer import Settings as TransferSettings
 from vectormigrate_dagster.transfer import transfer_split
 from vectormigrate_dagster_tests.databases.qdrant_support import endpoint, ids_of, plain, schema
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn, Settings
-from vectormigrate_dagster_tests.memory import SameMapper
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 from vectormigrate_dagster_tests.transfer.conftest import impatient
 
 ########################################################################

@@ -1,4 +1,4 @@
-"""The contract of `Database.search`: filters, and queries by vectors of every kind."""
+"""The contract of `Database.search`: exact scores, best first; filters; queries by vectors of every kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vectormigrate_dagster.model import (
     VectorKind,
     VectorSchema,
 )
-from vectormigrate_dagster_tests.databases.conftest import DatabaseCase, Opener, numbered
+from vectormigrate_dagster_tests.databases.conftest import EACH_METRIC, DatabaseCase, Opener, numbered, records
 
 PAYLOADS = [{"even": i % 2 == 0, "third": i % 3, "name": ("dog", "cat \\ \"Tom\" 'é'")[i % 2]} for i in range(30)]
 FIELDS = (
@@ -52,6 +52,44 @@ def filled(case: DatabaseCase, database: Database) -> np.ndarray:
     assert database.upsert(Batch(ids, None, {case.vector: Dense(values)}, PAYLOADS)) == []
     database.wait_indexed()
     return values
+
+
+@pytest.mark.parametrize(("case", "metric"), EACH_METRIC)
+def test_h24_search_is_exact_and_best_first(case: DatabaseCase, metric: Metric, opened: Opener) -> None:
+    kind = case.kinds[0]
+    database = opened()
+    database.create(case.schema(metric=metric, dim=6))
+    batch = records(case, list(range(80)), kind, dim=6, seed=5)
+    database.upsert(batch)
+    stored = batch.vectors[case.vector].values.astype(np.float64)
+    queries = np.random.default_rng(6).standard_normal((5, 6)).astype(np.float32)
+    hits = database.search(queries, 10, vector=case.vector, exact=True)
+    assert len(hits.ids) == len(hits.scores) == 5
+    for query, ids, scores in zip(queries.astype(np.float64), hits.ids, hits.scores, strict=True):
+        nearest = np.argsort(distances(metric, stored, query), kind="stable")[:10].tolist()
+        assert ids == numbered(kind, nearest)
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, conventional(case, metric, stored[nearest], query), rtol=1e-4, atol=1e-5)
+
+
+def conventional(case: DatabaseCase, metric: Metric, stored: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Scores as the database declares to give them."""
+    found = distances(metric, stored, query)
+    if metric is Metric.COSINE:
+        return -found / np.linalg.norm(query)
+    if metric is Metric.DOT:
+        return -found
+    return found**2 if metric is Metric.EUCLIDEAN and case.capabilities.squared_euclidean else found
+
+
+def distances(metric: Metric, stored: np.ndarray, query: np.ndarray) -> np.ndarray:
+    if metric is Metric.COSINE:
+        return -(stored @ query) / np.linalg.norm(stored, axis=1)
+    if metric is Metric.DOT:
+        return -(stored @ query)
+    if metric is Metric.EUCLIDEAN:
+        return np.linalg.norm(stored - query, axis=1)
+    return np.abs(stored - query).sum(axis=1)
 
 
 CONDITIONS: list[dict[str, Any]] = [

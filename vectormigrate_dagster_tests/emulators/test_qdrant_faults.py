@@ -19,7 +19,7 @@ from vectormigrate_dagster_tests.emulators.conftest import NAME, client_of
 from vectormigrate_dagster_tests.emulators.qdrant import QdrantStandIn, Settings
 from vectormigrate_dagster_tests.emulators.qdrant.errors import Refused
 from vectormigrate_dagster_tests.emulators.qdrant.limits import TokenBucket
-from vectormigrate_dagster_tests.emulators.test_qdrant_stand_in import ids, point, refused
+from vectormigrate_dagster_tests.emulators.qdrant_clients import ids, point, refused
 
 Opener = Callable[..., tuple[QdrantStandIn, QdrantClient]]
 NO_ANSWER = (ResponseHandlingException, grpc.RpcError)

@@ -33,6 +33,9 @@ class ClockedDatabase(JournalDatabase):
         self.time += seconds
 
 
+Clocked = tuple[ClockedDatabase, Journal]
+
+
 def key(number: int) -> Key:
     return Key(None, IdKind.U64, str(number))
 

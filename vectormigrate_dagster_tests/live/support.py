@@ -19,7 +19,8 @@ from vectormigrate_dagster.mapping.schema import Mapping, map_schema
 from vectormigrate_dagster.model import Batch, Dense, Id, IdColumn, IdKind, Split
 from vectormigrate_dagster.transfer import Throttle, transfer_split
 from vectormigrate_dagster.transfer.throttle import Retry
-from vectormigrate_dagster_tests.memory import CAPABILITIES, MemoryDatabase, dense_schema
+from vectormigrate_dagster_tests.batches import dense_schema
+from vectormigrate_dagster_tests.memory import CAPABILITIES, MemoryDatabase
 
 BOUNDS = Bounds(start=60.0, request=100.0, margin=0.0)
 """Far longer than any test takes: what has to wait for them waits for `Live.later`."""

@@ -21,8 +21,9 @@ from vectormigrate_dagster.live.verification import Verification
 from vectormigrate_dagster.model import IdKind, Split, tile
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer import Retry, Throttle
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
 from vectormigrate_dagster_tests.live.mapped import mapping_between
-from vectormigrate_dagster_tests.memory import MemoryDatabase, dense_schema, make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
 
 MIGRATION = "moving"
 BOUNDS = Bounds(start=5.0, request=120.0, margin=5.0)

@@ -8,6 +8,7 @@ from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.live.differences import Looked
 from vectormigrate_dagster.live.journal import Admission, Bounds, Control, State
 from vectormigrate_dagster.live.journal.generations import Doubtful
+from vectormigrate_dagster_tests.batches import make_batch
 from vectormigrate_dagster_tests.live.switching import (
     BOUNDS,
     WHO,
@@ -18,7 +19,7 @@ from vectormigrate_dagster_tests.live.switching import (
     key_of,
     standing_clock,
 )
-from vectormigrate_dagster_tests.memory import Fault, make_batch
+from vectormigrate_dagster_tests.memory import Fault
 
 ########################################################################
 # There and back

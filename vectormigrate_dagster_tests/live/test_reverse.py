@@ -18,8 +18,8 @@ from vectormigrate_dagster_tests.mapping.support import (
     batch,
     mapped,
     milvus_schema,
+    records,
 )
-from vectormigrate_dagster_tests.mapping.test_records import records
 
 NAMED = ["a", "b", "c"]
 

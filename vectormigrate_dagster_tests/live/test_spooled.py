@@ -18,8 +18,8 @@ from vectormigrate_dagster.live.journal.generations import Generations
 from vectormigrate_dagster.live.journal.spooled import SpooledKeys, spooled
 from vectormigrate_dagster.live.verification import Verification
 from vectormigrate_dagster.model import IdKind
+from vectormigrate_dagster_tests.batches import make_batch
 from vectormigrate_dagster_tests.live.switching import WHO, Switching
-from vectormigrate_dagster_tests.memory import make_batch
 
 _KEYS = st.builds(Key, st.none() | st.text(), st.sampled_from(IdKind), st.text())
 

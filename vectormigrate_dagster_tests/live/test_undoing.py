@@ -17,15 +17,14 @@ from vectormigrate_dagster.model import IdKind
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer import OwnershipLog
 from vectormigrate_dagster.transfer.rollback import Rollback
-from vectormigrate_dagster_tests.live.journals import BOUNDS, ClockedDatabase, frozen, rows, written
-from vectormigrate_dagster_tests.memory import Fault, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.live.journals import BOUNDS, Clocked, frozen, rows, written
+from vectormigrate_dagster_tests.memory import Fault
 from vectormigrate_dagster_tests.transfer.conftest import Pair, impatient
 
 KEY = "g0001-00000"
 UNSURE = BOUNDS.request + BOUNDS.margin
 """For how long a request whose outcome is not known may still be applied."""
-
-Clocked = tuple[ClockedDatabase, Journal]
 
 
 def replanned(journal: Journal) -> None:

@@ -17,6 +17,7 @@ from vectormigrate_dagster.live.verification import Verification
 from vectormigrate_dagster.mapping.scopes import ScopeMapping, ScopeRule
 from vectormigrate_dagster.model import IdKind, ScopeKind, Split
 from vectormigrate_dagster.transfer import Throttle
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
 from vectormigrate_dagster_tests.live.mapped import mapping_between
 from vectormigrate_dagster_tests.live.switching import (
     BOUNDS,
@@ -26,7 +27,7 @@ from vectormigrate_dagster_tests.live.switching import (
     Switching,
     key_of,
 )
-from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, dense_schema, make_batch
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase
 
 LONG = 3600.0
 

@@ -29,6 +29,8 @@ from vectormigrate_dagster.model import (
     Metric,
     Payload,
     VectorSchema,
+    id_text,
+    is_valid,
 )
 
 QDRANT = capabilities_of("qdrant", embedded=True)
@@ -112,6 +114,20 @@ def codes(report: LossReport) -> dict[str, str]:
 def canonical(payload: Any) -> str:
     """A payload as text in which 1, 1.0 and true differ."""
     return json.dumps(payload, sort_keys=True)
+
+
+def records(*batches: Batch) -> dict[tuple[str | None, IdKind, str], tuple[Any, str]]:
+    """Every record: (scope, kind, id) -> (vectors as bytes, payload as text)."""
+    found = {}
+    for one in batches:
+        for row, value in enumerate(one.ids.to_pylist()):
+            present = {
+                name: column.values[row].tobytes() for name, column in one.vectors.items() if is_valid(column)[row]
+            }
+            key = (one.scope, one.ids.kind, id_text(value))
+            assert key not in found
+            found[key] = (present, canonical(one.payloads[row]))
+    return found
 
 
 def indexed(**changes) -> FieldSchema:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vectormigrate_dagster.errors import PlanOutdated
-from vectormigrate_dagster.mapping.ids import DEFAULT_NAMESPACE, mapped_uuid, mark
 from vectormigrate_dagster.mapping.keys import shadow
-from vectormigrate_dagster.mapping.loss import Grade
 from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import (
     Batch,
@@ -25,7 +22,6 @@ from vectormigrate_dagster.model import (
     Element,
     FieldSchema,
     FieldType,
-    Id,
     IdColumn,
     IdKind,
     Metric,
@@ -36,79 +32,23 @@ from vectormigrate_dagster.model import (
     VectorKind,
     VectorSchema,
     id_text,
-    is_valid,
 )
+from vectormigrate_dagster_tests.mapping.strategies import batches
 from vectormigrate_dagster_tests.mapping.support import (
     MILVUS,
     MILVUS_SERVER,
     QDRANT,
     QDRANT_SERVER,
     batch,
-    canonical,
     mapped,
     milvus_schema,
     profile_of,
     qdrant_schema,
+    records,
     vectors,
 )
 
-KEYS = st.one_of(
-    st.sampled_from(["id", "id_", "pk", "vector", "vector__", "$meta", "a.b", "a b", "é", "", "x", "_source_id_"]),
-    st.text(st.characters(codec="utf-8"), max_size=4).filter(lambda key: key not in ("_source_id", "_source_scope")),
-)
 SHADOWED = ("id", "vector", "$meta")
-LEAVES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.sampled_from([0, 1, 2**53 + 1, 2**63 - 1, -(2**63)]),
-    st.sampled_from([0.0, -0.0, 1.0, 0.1, 1e300]),
-    st.sampled_from(["", "123", "true", "null", "2026-01-01T00:00:00Z", "text:abc"]),
-    st.text(st.characters(codec="utf-8"), max_size=6),
-)
-VALUES = st.recursive(
-    LEAVES,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
-    max_leaves=6,
-)
-PAYLOADS = st.dictionaries(KEYS, VALUES, max_size=5)
-IDS = {
-    IdKind.U64: st.integers(0, 2**64 - 1),
-    IdKind.I64: st.integers(-(2**63), 2**63 - 1),
-    IdKind.UUID: st.uuids(),
-    IdKind.TEXT: st.one_of(
-        st.text(st.characters(codec="utf-8"), min_size=1, max_size=6),
-        st.integers(0, 99).map(str),
-        st.uuids().map(str),
-        st.uuids().map(lambda value: str(value).upper()),
-    ),
-}
-
-
-def records(*batches: Batch) -> dict[tuple[str | None, IdKind, str], tuple[Any, str]]:
-    """Every record: (scope, kind, id) -> (vectors as bytes, payload as text)."""
-    found = {}
-    for one in batches:
-        for row, value in enumerate(one.ids.to_pylist()):
-            present = {
-                name: column.values[row].tobytes() for name, column in one.vectors.items() if is_valid(column)[row]
-            }
-            key = (one.scope, one.ids.kind, id_text(value))
-            assert key not in found
-            found[key] = (present, canonical(one.payloads[row]))
-    return found
-
-
-@st.composite
-def batches(
-    draw: st.DrawFn, kinds: tuple[IdKind, ...], name: str, scopes: tuple[str | None, ...] = (None,)
-) -> list[Batch]:
-    found = []
-    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=2, unique=True)):
-        for scope in scopes:
-            ids = draw(st.lists(IDS[kind], min_size=1, max_size=6, unique=True))
-            payloads = draw(st.lists(PAYLOADS, min_size=len(ids), max_size=len(ids)))
-            found.append(batch(kind, ids, payloads, name=name, scope=scope))
-    return found
 
 
 def there_and_back(
@@ -337,134 +277,6 @@ def test_renames_that_meet_in_one_record_refuse_it() -> None:
     done = RecordMapper(mapping).map(batch(IdKind.U64, [1, 2, 3], payloads))
     assert [r.id for r in done.refused] == ["2"]
     assert [p for one in done.batches for p in one.payloads] == [{"b": 1}, {"b": 2}]
-
-
-def test_h16_two_ids_that_become_one_refuse_the_later() -> None:
-    mapping, _ = mapped(milvus_schema(), MILVUS, QDRANT, batch(IdKind.TEXT, ["1"], name="vector"))
-    repeated = batch(IdKind.TEXT, ["1", "2", "1"], [{"n": 1}, {"n": 2}, {"n": 3}], name="vector")
-    done = RecordMapper(mapping).map(repeated)
-    assert [(r.id, "another record" in r.reason) for r in done.refused] == [("1", True)]
-    assert [p["n"] for one in done.batches for p in one.payloads] == [1, 2]
-
-
-def test_mixed_ids_become_one_batch_per_kind() -> None:
-    one = uuid.uuid4()
-    given_batch = batch(IdKind.TEXT, ["1", str(one), "2"], name="vector")
-    mapping, _ = mapped(milvus_schema(), MILVUS, QDRANT, given_batch)
-    done = RecordMapper(mapping).map(given_batch)
-    assert {b.ids.kind: b.ids.to_pylist() for b in done.batches} == {IdKind.U64: [1, 2], IdKind.UUID: [one]}
-    rows = {IdKind.U64: [0, 2], IdKind.UUID: [1]}
-    for out in done.batches:
-        assert np.array_equal(out.vectors["vector"].values, given_batch.vectors["vector"].values[rows[out.ids.kind]])
-
-
-def test_an_original_id_that_is_not_ours_is_refused() -> None:
-    given_batch = batch(IdKind.TEXT, ["a", "b"], name="vector")
-    there, _ = mapped(milvus_schema(), MILVUS, QDRANT, given_batch)
-    (moved,) = RecordMapper(there).map(given_batch).batches
-    back, _ = mapped(there.target_schema, QDRANT, MILVUS, moved)
-    forged = [dict(moved.payloads[0]), {"_source_id": "text:a"}]
-    done = RecordMapper(back).map(Batch(moved.ids, None, moved.vectors, forged))
-    assert [r.id for r in done.refused] == [id_text(moved.ids[1])]
-    added = batch(IdKind.U64, [7], [{"new": 1}], name="vector")
-    (refusal,) = RecordMapper(back).map(added).refused
-    assert refusal.id == "7"
-    unknown = mapped_uuid(DEFAULT_NAMESPACE, 7, IdKind.U64, None, tagged=False)
-    other = Batch(IdColumn.of(IdKind.UUID, [unknown]), None, {}, [{"_source_id": "u64:7"}])
-    (refusal,) = RecordMapper(back).map(other).refused
-    assert "u64 id, the target holds none" in refusal.reason
-
-
-def test_h31_a_load_of_another_tool_comes_back_by_its_namespace() -> None:
-    theirs = uuid.uuid4()
-    moved = batch(IdKind.UUID, [uuid.uuid5(theirs, "a")], [{"_source_id": "text:a"}])
-    back, _ = mapped(qdrant_schema(), QDRANT, MILVUS, moved, ids={"namespace": str(theirs)})
-    (out,) = RecordMapper(back).map(moved).batches
-    assert out.ids.to_pylist() == ["a"]
-    assert list(out.payloads) == [{}]
-
-
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(kind=st.sampled_from([IdKind.U64, IdKind.UUID, IdKind.TEXT, IdKind.I64]), data=st.data())
-def test_ids_can_be_looked_up_both_ways(kind: IdKind, data: st.DataObject) -> None:
-    qdrant = kind in (IdKind.U64, IdKind.UUID)
-    (given_batch,) = data.draw(batches((kind,), "" if qdrant else "vector"))
-    schema = qdrant_schema() if qdrant else milvus_schema(kind)
-    mapping, _ = mapped(schema, *((QDRANT, MILVUS) if qdrant else (MILVUS, QDRANT)), given_batch)
-    mapper = RecordMapper(mapping)
-    done = mapper.map(given_batch)
-    found = [original for one in done.batches for original in mapper.original_ids(one)]
-    assert sorted(found, key=str) == sorted(((kind, value) for value in given_batch.ids.to_pylist()), key=str)
-
-
-def test_records_of_the_application_are_told_from_restored_ones() -> None:
-    made = mapped_uuid(DEFAULT_NAMESPACE, uuid.UUID(int=7), IdKind.UUID, None, tagged=False)
-    moved = batch(IdKind.UUID, [made], [{"_source_id": mark(uuid.UUID(int=7), IdKind.UUID)}])
-    mapping, report = mapped(qdrant_schema(), QDRANT, QDRANT_SERVER, moved)
-    report.check()
-    back = RecordMapper(mapping)
-    for one, target in ((moved, uuid.UUID(int=7)), (batch(IdKind.U64, [42]), 42)):
-        (returned,) = back.map(one).batches
-        assert returned.ids.to_pylist() == [target]
-        assert back.original_ids(returned) == [(one.ids.kind, one.ids[0])]
-    (refusal,) = back.map(batch(IdKind.UUID, [uuid.UUID(int=7)])).refused
-    assert "could overwrite" in refusal.reason
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"), [(IdKind.U64, 42), (IdKind.UUID, uuid.UUID("0f0e0d0c-0b0a-0908-0706-050403020100"))]
-)
-def test_h16_an_id_added_since_never_meets_a_restored_one_in_another_batch(kind: IdKind, value: Id) -> None:
-    given_batch = batch(IdKind.TEXT, [str(value), "b"], name="vector")
-    there, _ = mapped(milvus_schema(), MILVUS, QDRANT, given_batch, ids={"policy": "uuid5"})
-    (moved,) = RecordMapper(there).map(given_batch).batches
-    added = batch(kind, [value], [{"new": 1}], name="vector")
-
-    back, report = mapped(there.target_schema, QDRANT, MILVUS, moved, added)
-    (row,) = (row for row in report.rows if row.code == "ids.added_since")
-    assert (row.grade, row.blocks) == (Grade.LOSSY, True)
-    assert row.reason.startswith("1 of 3 records have no original id in '_source_id'")
-    mapper = RecordMapper(back)
-    (first,), second = mapper.map(moved).batches, mapper.map(added)
-    assert first.ids.to_pylist() == [str(value), "b"]
-    assert second.batches == ()
-    assert [refusal.id for refusal in second.refused] == [str(value)]
-    assert "mapping.ids.policy: uuid5" in second.refused[0].reason
-
-    # The way out that both messages name moves every record.
-    anew, report = mapped(
-        there.target_schema, QDRANT, MILVUS, moved, added, ids={"policy": "uuid5", "field": "_qdrant_id"}
-    )
-    report.check()
-    mapper = RecordMapper(anew)
-    done = [mapper.map(one) for one in (moved, added)]
-    assert not any(one.refused for one in done)
-    assert len({value for one in done for out in one.batches for value in out.ids.to_pylist()}) == 3
-
-
-def test_without_records_added_since_all_go_back_and_the_plan_says_what_would_not() -> None:
-    given_batch = batch(IdKind.TEXT, ["42", "b"], name="vector")
-    there, _ = mapped(milvus_schema(), MILVUS, QDRANT, given_batch)
-    (moved,) = RecordMapper(there).map(given_batch).batches
-    back, report = mapped(there.target_schema, QDRANT, MILVUS, moved)
-    report.check()
-    rows = {row.code: row.reason for row in report.rows}
-    assert "ids.added_since" not in rows
-    assert "refused one by one if they would get a text id" in rows["ids"]
-    done = RecordMapper(back).map(moved)
-    assert not done.refused
-    assert records(*done.batches) == records(given_batch)
-
-
-def test_a_restored_number_comes_from_a_uuid_even_where_the_target_holds_none() -> None:
-    given_batch = batch(IdKind.I64, [-5], name="vector")
-    there, _ = mapped(milvus_schema(IdKind.I64), MILVUS, QDRANT, given_batch)
-    (moved,) = RecordMapper(there).map(given_batch).batches
-    assert moved.ids.kind is IdKind.UUID
-    back = RecordMapper(mapped(there.target_schema, QDRANT, MILVUS, moved)[0])
-    (returned,) = back.map(moved).batches
-    assert returned.ids.to_pylist() == [-5]
-    assert back.original_ids(returned) == [(IdKind.UUID, moved.ids[0])]
 
 
 def test_an_empty_batch_maps_to_nothing() -> None:

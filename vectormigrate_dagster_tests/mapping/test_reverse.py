@@ -42,9 +42,9 @@ from vectormigrate_dagster_tests.mapping.support import (
     mapped,
     milvus_schema,
     qdrant_schema,
+    records,
     vectors,
 )
-from vectormigrate_dagster_tests.mapping.test_records import records
 from vectormigrate_dagster_tests.mapping.test_sixteen import DIRECTIONS, sources
 
 EXAMPLES = int(os.environ.get("VECTORMIGRATE_EXAMPLES", "8"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vectormigrate_dagster.model import Batch, Dense, Element, IdColumn, IdKind, Multi, Packed, Sparse, VectorColumn
 from vectormigrate_dagster.model.compare import EXACT, Tolerance, compare, same_value
 from vectormigrate_dagster.model.payloads import EncodedPayloads, PayloadForm
-from vectormigrate_dagster_tests.memory import make_batch
+from vectormigrate_dagster_tests.batches import make_batch
 from vectormigrate_dagster_tests.model.strategies import JSON_VALUES, batches
 
 

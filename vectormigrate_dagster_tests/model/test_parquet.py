@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from vectormigrate_dagster.model import Batch, Dense, Multi, Packed, Sparse, VectorColumn, is_valid
 from vectormigrate_dagster.model.compare import same_value
 from vectormigrate_dagster.model.parquet import from_table, read_batches, to_table, write_batches
-from vectormigrate_dagster_tests.memory import make_batch
+from vectormigrate_dagster_tests.batches import make_batch
 from vectormigrate_dagster_tests.model.strategies import batches
 
 

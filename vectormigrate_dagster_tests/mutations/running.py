@@ -25,9 +25,9 @@ from vectormigrate_dagster.validation import (
 from vectormigrate_dagster.validation.mismatches import Mismatch
 from vectormigrate_dagster.validation.search import Searched
 from vectormigrate_dagster.validation.tolerance import tolerance_of
+from vectormigrate_dagster_tests.batches import concat
 from vectormigrate_dagster_tests.matrix_features import Sample
 from vectormigrate_dagster_tests.matrix_runs import Origin, Place, Side, fill, move, planned
-from vectormigrate_dagster_tests.memory import concat
 from vectormigrate_dagster_tests.mutations.catalog import (
     COUNT,
     IDS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from vectormigrate_dagster.databases import Database, Fetched, Hits, Refusal
 from vectormigrate_dagster.model import Batch, Capabilities, CollectionSchema, IdColumn, Split, id_text
-from vectormigrate_dagster_tests.memory import concat
+from vectormigrate_dagster_tests.batches import concat
 
 _MORE = 40
 """Answers beyond those asked for, so that some can be left out."""

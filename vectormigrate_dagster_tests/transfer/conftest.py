@@ -15,7 +15,9 @@ from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer import Checkpoint, Retry, Settings, Throttle, transfer_split
 from vectormigrate_dagster.transfer.limits import BatchSize
 from vectormigrate_dagster.transfer.throttle import Circuit
-from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 
 
 def impatient(*, max_retries: int = 5, batch_records: int = 10) -> Throttle:

@@ -14,7 +14,8 @@ from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.model.vectors import Mask
 from vectormigrate_dagster.transfer import OnConflict, OwnershipLog
 from vectormigrate_dagster.transfer.rollback import Rollback
-from vectormigrate_dagster_tests.memory import Fault, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import Fault
 from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved
 
 FOREIGN = [5, 15, 16, 99]

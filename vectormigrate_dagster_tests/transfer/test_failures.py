@@ -21,7 +21,8 @@ from vectormigrate_dagster.errors import (
 from vectormigrate_dagster.model import Batch, IdColumn, IdKind, Multi
 from vectormigrate_dagster.model.compare import Tolerance
 from vectormigrate_dagster.transfer import Checkpoint, Settings
-from vectormigrate_dagster_tests.memory import Fault, SameMapped, SameMapper
+from vectormigrate_dagster_tests.memory import Fault
+from vectormigrate_dagster_tests.same_mapper import SameMapped, SameMapper
 from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved, impatient, watch
 
 ########## Refused, vanished, skipped ##########

@@ -7,7 +7,8 @@ import pytest
 from vectormigrate_dagster.errors import LeaseHeld, Throttled, Unavailable, ValidationFailed
 from vectormigrate_dagster.model import IdColumn
 from vectormigrate_dagster.transfer import Settings, WriteGuard
-from vectormigrate_dagster_tests.memory import Fault, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import Fault
 from vectormigrate_dagster_tests.transfer.conftest import Pair
 
 

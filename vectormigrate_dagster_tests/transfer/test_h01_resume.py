@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from vectormigrate_dagster.errors import Stopped, Throttled, Unavailable
 from vectormigrate_dagster.model import IdKind, tile
 from vectormigrate_dagster.transfer import Settings
-from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase
 from vectormigrate_dagster_tests.transfer.conftest import Pair, impatient
 
 

@@ -13,7 +13,7 @@ from vectormigrate_dagster.errors import StorageFailed
 from vectormigrate_dagster.model import IdColumn, IdKind
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.transfer.ownership import OwnershipLog
-from vectormigrate_dagster_tests.memory import make_batch
+from vectormigrate_dagster_tests.batches import make_batch
 
 
 def column(*ids: int) -> IdColumn:

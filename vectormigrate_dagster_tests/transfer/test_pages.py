@@ -13,7 +13,9 @@ from vectormigrate_dagster.errors import Unavailable
 from vectormigrate_dagster.model import Batch, IdKind, Split
 from vectormigrate_dagster.transfer import Interrupt, Settings
 from vectormigrate_dagster.transfer.reader import Budget, PageReader
-from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, SameMapped, SameMapper, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapped, SameMapper
 from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved, impatient
 
 ########

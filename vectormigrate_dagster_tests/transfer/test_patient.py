@@ -13,7 +13,8 @@ from vectormigrate_dagster.databases import Source
 from vectormigrate_dagster.errors import AuthenticationFailed, DatabaseError, Throttled, Unavailable
 from vectormigrate_dagster.model import Batch, Id, IdColumn, IdKind, Split
 from vectormigrate_dagster.transfer.patient import PatientSource
-from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, dense_schema, make_batch
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase
 from vectormigrate_dagster_tests.transfer.conftest import impatient
 
 SPLIT = Split(kind=IdKind.U64)

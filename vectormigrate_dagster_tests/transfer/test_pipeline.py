@@ -15,7 +15,9 @@ from vectormigrate_dagster.errors import (
 )
 from vectormigrate_dagster.model import Batch, IdKind, Split
 from vectormigrate_dagster.transfer import Checkpoint, Settings
-from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapped, SameMapper, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapped, SameMapper
 from vectormigrate_dagster_tests.transfer.conftest import Pair, assert_moved, watch
 
 ########## What arrives ##########

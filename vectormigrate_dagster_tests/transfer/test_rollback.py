@@ -22,7 +22,8 @@ from vectormigrate_dagster.model.digests import record_digests
 from vectormigrate_dagster.transfer import OwnershipLog, Settings
 from vectormigrate_dagster.transfer.rollback import Rollback, Undone
 from vectormigrate_dagster.transfer.sent import SentLog, SentRanges
-from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase
 from vectormigrate_dagster_tests.transfer.conftest import Pair, impatient
 
 OTHERS = 77

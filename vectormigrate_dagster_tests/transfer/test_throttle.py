@@ -34,7 +34,8 @@ from vectormigrate_dagster.transfer import (
     read_split,
 )
 from vectormigrate_dagster.transfer.patient import PatientSource
-from vectormigrate_dagster_tests.memory import MemoryDatabase, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
 
 
 class Clock:

@@ -17,7 +17,9 @@ from vectormigrate_dagster.transfer.throttle import Retry, Throttle
 from vectormigrate_dagster.transfer.writer import OnConflict
 from vectormigrate_dagster.validation.mismatches import Mismatch, MismatchKind, MismatchWriter, read_mismatches
 from vectormigrate_dagster.validation.repair import RepairContext, RepairReport, repair
-from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 from vectormigrate_dagster_tests.validation.support import SPLITS, bump, change_payload, change_vector
 
 MISSING, EXTRA, DIFFERENT = MismatchKind.MISSING, MismatchKind.EXTRA, MismatchKind.DIFFERENT

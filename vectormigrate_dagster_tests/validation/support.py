@@ -16,12 +16,9 @@ from vectormigrate_dagster.validation import (
     ValidationReport,
     validate_full,
 )
-from vectormigrate_dagster_tests.memory import (
-    MemoryDatabase,
-    SameMapper,
-    dense_schema,
-    make_batch,
-)
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 
 
 def searching(metric: Metric = Metric.COSINE, **settings: Any) -> SearchSettings:

@@ -28,15 +28,10 @@ from vectormigrate_dagster.validation.check import Check
 from vectormigrate_dagster.validation.count import check_count
 from vectormigrate_dagster.validation.tolerance import tolerance_between, tolerance_of
 from vectormigrate_dagster.validation.validate import _read_all
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
 from vectormigrate_dagster_tests.live.support import same_mapping
-from vectormigrate_dagster_tests.memory import (
-    CAPABILITIES,
-    Fault,
-    MemoryDatabase,
-    SameMapper,
-    dense_schema,
-    make_batch,
-)
+from vectormigrate_dagster_tests.memory import CAPABILITIES, Fault, MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 from vectormigrate_dagster_tests.validation.support import (
     SEARCH,
     SPLITS,

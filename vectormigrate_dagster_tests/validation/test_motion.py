@@ -23,7 +23,9 @@ from vectormigrate_dagster.validation import (
 from vectormigrate_dagster.validation.listing import Original
 from vectormigrate_dagster.validation.mismatches import Mismatch
 from vectormigrate_dagster.validation.whole import compare_split
-from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, dense_schema, make_batch
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 from vectormigrate_dagster_tests.validation.support import searching
 from vectormigrate_dagster_tests.validation.test_whole import Asking, Renaming
 

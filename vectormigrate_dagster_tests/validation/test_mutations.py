@@ -16,13 +16,9 @@ from vectormigrate_dagster.validation import (
     validate_full,
     validate_sample,
 )
-from vectormigrate_dagster_tests.memory import (
-    MemoryDatabase,
-    SameMapped,
-    SameMapper,
-    dense_schema,
-    make_batch,
-)
+from vectormigrate_dagster_tests.batches import dense_schema, make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapped, SameMapper
 from vectormigrate_dagster_tests.validation.support import (
     SEARCH,
     SPLITS,

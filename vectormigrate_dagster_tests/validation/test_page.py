@@ -15,8 +15,8 @@ from vectormigrate_dagster.validation import ValidationReport, plots
 from vectormigrate_dagster.validation.figures import Answer, Histogram, WorstQuery
 from vectormigrate_dagster.validation.page import Subject, report_json, report_page
 from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.validation.searches import bend, coloured
 from vectormigrate_dagster_tests.validation.support import change_payload, change_vector, full, searching
-from vectormigrate_dagster_tests.validation.test_search import bend, coloured
 
 HOSTILE = "<script>alert('x')</script>\"'&<img src=//evil.example onerror=x>"
 SUBJECT = Subject(migration="m", source="qdrant 'a'", target="milvus 'b'")

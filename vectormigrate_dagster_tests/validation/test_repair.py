@@ -26,7 +26,8 @@ from vectormigrate_dagster.transfer.throttle import Interrupt
 from vectormigrate_dagster.validation import repair as repairing
 from vectormigrate_dagster.validation.mismatches import Mismatch, MismatchKind, MismatchWriter
 from vectormigrate_dagster.validation.repair import MOST_GENERATIONS
-from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import Fault, MemoryDatabase
 from vectormigrate_dagster_tests.validation.repair_case import (
     EXTRA,
     Case,

@@ -18,7 +18,9 @@ from vectormigrate_dagster.validation.context import Context
 from vectormigrate_dagster.validation.report import share_text, upper_bound
 from vectormigrate_dagster.validation.sample import Reservoir, Sample, draw, draw_split
 from vectormigrate_dagster.validation.scores import components, scores
-from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapper, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
+from vectormigrate_dagster_tests.same_mapper import SameMapper
 
 
 def context_of(source: MemoryDatabase, *splits: Split) -> Context:

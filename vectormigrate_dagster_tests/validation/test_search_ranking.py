@@ -20,7 +20,7 @@ from vectormigrate_dagster.validation.search import Searched, asked
 from vectormigrate_dagster.validation.search.questions import Questions
 from vectormigrate_dagster.validation.search.ranking import P, agreement, interval, rank_biased_overlap
 from vectormigrate_dagster.validation.search.truth import Labels, Truth
-from vectormigrate_dagster_tests.memory import make_batch
+from vectormigrate_dagster_tests.batches import make_batch
 
 ########## Rank-biased overlap ##########
 

@@ -20,8 +20,10 @@ from vectormigrate_dagster.validation import Context, Exceptions, ValidationRepo
 from vectormigrate_dagster.validation import pairs as pairing
 from vectormigrate_dagster.validation.mismatches import Mismatch, MismatchKind
 from vectormigrate_dagster.validation.whole import compare_split
-from vectormigrate_dagster_tests.memory import MemoryDatabase, SameMapped, SameMapper, make_batch
+from vectormigrate_dagster_tests.batches import make_batch
+from vectormigrate_dagster_tests.memory import MemoryDatabase
 from vectormigrate_dagster_tests.model.strategies import id_lists
+from vectormigrate_dagster_tests.same_mapper import SameMapped, SameMapper
 
 SCOPES = (None, "a", "b")
 Key = tuple[str | None, str, str]

@@ -18,8 +18,9 @@ from vectormigrate_dagster.errors import StorageFailed
 from vectormigrate_dagster.live.journal import JournalDatabase, database
 from vectormigrate_dagster.live.journal.tables import bring_up_to_date
 from vectormigrate_dagster.model import Batch, Dense, Id, IdColumn, IdKind
+from vectormigrate_dagster_tests.batches import dense_schema
 from vectormigrate_dagster_tests.live.exploring.world import HERE, World
-from vectormigrate_dagster_tests.memory import MemoryDatabase, _Store, dense_schema
+from vectormigrate_dagster_tests.memory import MemoryDatabase, _Store
 
 MIGRATION = "live"
 _JOURNAL = str(Path(database.__file__).parent)

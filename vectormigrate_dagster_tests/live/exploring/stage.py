@@ -19,6 +19,7 @@ from vectormigrate_dagster.mapping.records import RecordMapper
 from vectormigrate_dagster.model import IdKind, Split
 from vectormigrate_dagster.transfer import Settings, transfer_split
 from vectormigrate_dagster.transfer.throttle import Retry, Throttle
+from vectormigrate_dagster_tests.batches import dense_schema
 from vectormigrate_dagster_tests.live.exploring.applications import Application, Write
 from vectormigrate_dagster_tests.live.exploring.checks import BACKFILL, Watch, key_of
 from vectormigrate_dagster_tests.live.exploring.databases import (
@@ -31,7 +32,6 @@ from vectormigrate_dagster_tests.live.exploring.databases import (
 from vectormigrate_dagster_tests.live.exploring.virtual import POLL_SECONDS
 from vectormigrate_dagster_tests.live.exploring.world import BOUNDS, LEASE_SECONDS, LONG, Event, Violation, World
 from vectormigrate_dagster_tests.live.mapped import mapping_between
-from vectormigrate_dagster_tests.memory import dense_schema
 
 Verb = Literal["run", "reverse", "complete"]
 
