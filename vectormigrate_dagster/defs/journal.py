@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,17 @@ def open_journal(instance: dg.DagsterInstance, migration: Migration, plan: Plan 
 
 
 @contextmanager
+def known_journal(instance: dg.DagsterInstance, migration: Migration) -> Iterator[Journal | None]:
+    """The migration's journal; None for a plan that was made before there were journals."""
+    with ExitStack() as stack:
+        try:
+            journal = stack.enter_context(open_journal(instance, migration))
+        except NotFound:
+            journal = None
+        yield journal
+
+
+@contextmanager
 def open_for_application(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> Iterator[Journal]:
     """The migration's journal for what an application tells, which counts whichever plan it goes by.
 
@@ -175,7 +186,9 @@ def resume_generation(instance: dg.DagsterInstance, migration: Migration, plan: 
     Raises:
         PlanOutdated: it goes by a plan of another home.
     """
-    with suppress(NotFound), open_journal(instance, migration) as journal:
+    with known_journal(instance, migration) as journal:
+        if journal is None:
+            return
         control = journal.control()
         if control.plan_before == plan.digest:
             reason = f"the plan that should have replaced generation {plan.generation} was never stored"
@@ -187,9 +200,8 @@ def resume_generation(instance: dg.DagsterInstance, migration: Migration, plan: 
 
 def is_replaced(instance: dg.DagsterInstance, migration: Migration, plan: Plan) -> bool:
     """Whether the journal goes by another plan: nothing can be done by this one any more, nor taken back."""
-    with suppress(NotFound), open_journal(instance, migration) as journal:
-        return not journal.control().goes_by(plan.digest)
-    return False
+    with known_journal(instance, migration) as journal:
+        return journal is not None and not journal.control().goes_by(plan.digest)
 
 
 def require_not_switched(instance: dg.DagsterInstance, migration: Migration) -> None:
@@ -198,8 +210,9 @@ def require_not_switched(instance: dg.DagsterInstance, migration: Migration) -> 
     Raises:
         PlanOutdated: the application writes to the target.
     """
-    with suppress(NotFound), open_journal(instance, migration) as journal:
-        require_source_is_primary(journal)
+    with known_journal(instance, migration) as journal:
+        if journal is not None:
+            require_source_is_primary(journal)
 
 
 def withdraw(journal: Journal) -> None:

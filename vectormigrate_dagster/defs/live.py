@@ -13,12 +13,12 @@ from vectormigrate_dagster.databases import Endpoint
 from vectormigrate_dagster.defs.blockers import what_blocks
 from vectormigrate_dagster.defs.coordinating import rest_if_left, somebody_coordinates
 from vectormigrate_dagster.defs.event_log import MigrationLog
-from vectormigrate_dagster.defs.journal import KEPT_SECONDS, open_journal, principal
+from vectormigrate_dagster.defs.journal import KEPT_SECONDS, principal
 from vectormigrate_dagster.defs.lease import numbered
 from vectormigrate_dagster.defs.planning import require_current, require_not_rolled_back
 from vectormigrate_dagster.defs.state import LIVE, LiveState, PlanSummary, now
 from vectormigrate_dagster.defs.target import changes_key, ownership_of_changes, sent_of, sent_ranges
-from vectormigrate_dagster.errors import NotFound, NotSo, PlanOutdated
+from vectormigrate_dagster.errors import NotSo, PlanOutdated
 from vectormigrate_dagster.live.journal import Control, Journal, Key, State
 from vectormigrate_dagster.live.journal.chunks import MAX_AGE_SECONDS
 from vectormigrate_dagster.live.journal.generations import Generations
@@ -159,17 +159,6 @@ class JournalMotion:
         """How many were changed since a time at most, taken generously, as the journal has a clock of its own."""
         seconds = (now() - began).total_seconds() + _CLOCKS_SECONDS
         return self._journal.changed_within(seconds) if seconds < KEPT_SECONDS else self._journal.newest()
-
-
-@contextmanager
-def known_journal(log: MigrationLog, migration: Migration) -> Iterator[Journal | None]:
-    """The migration's journal; None for a plan that was made before there were journals."""
-    with ExitStack() as stack:
-        try:
-            journal = stack.enter_context(open_journal(log.instance, migration))
-        except NotFound:
-            journal = None
-        yield journal
 
 
 def note_live(

@@ -14,8 +14,8 @@ from vectormigrate_dagster.defs.bulk import after_partition, put_back_if_it_fail
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import partition_check, partition_materialization, publish
 from vectormigrate_dagster.defs.exceptions import exceptions_of
-from vectormigrate_dagster.defs.journal import open_journal, require_source_is_primary
-from vectormigrate_dagster.defs.live import JournalMotion, known_journal, note_live, settle_state, tolerance_now
+from vectormigrate_dagster.defs.journal import known_journal, open_journal, require_source_is_primary
+from vectormigrate_dagster.defs.live import JournalMotion, note_live, settle_state, tolerance_now
 from vectormigrate_dagster.defs.planning import plan_migration, summary, tables
 from vectormigrate_dagster.defs.recorder import Recorder
 from vectormigrate_dagster.defs.resources import DatabaseResource, WorkLease
@@ -216,7 +216,7 @@ def validate_samples(
         with (
             put_back_if_it_fails(work.log, plan, target),
             recorder.outcome(),
-            known_journal(work.log, migration) as journal,
+            known_journal(context.instance, migration) as journal,
             source.open_source(sleep=sleep) as opened,
             target.open_target(sleep=sleep) as written,
         ):

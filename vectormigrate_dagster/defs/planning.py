@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ from vectormigrate_dagster.defs.coordinating import require_nobody_coordinates
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.journal import (
     is_replaced,
+    known_journal,
     new_generation,
-    open_journal,
     require_not_switched,
     resume_generation,
 )
@@ -27,7 +27,7 @@ from vectormigrate_dagster.defs.lease import Lease, held
 from vectormigrate_dagster.defs.state import PlanSummary, TargetState, target_key
 from vectormigrate_dagster.defs.throttling import throttle_of
 from vectormigrate_dagster.defs.waiting import Tell, tell_nobody, wait_until_quiet
-from vectormigrate_dagster.errors import LeaseHeld, NotFound, PlanOutdated
+from vectormigrate_dagster.errors import LeaseHeld, PlanOutdated
 from vectormigrate_dagster.mapping.plan import Plan, config_digest, make_plan
 from vectormigrate_dagster.transfer.patient import PatientSource
 from vectormigrate_dagster.transfer.rate import RateLimiter
@@ -263,7 +263,9 @@ def _wait_for_killed_loads(log: MigrationLog, migration: Migration, tell: Tell) 
     """
     if migration.target.embedded:
         return  # what it was sent died with the process that had opened it
-    with suppress(NotFound), open_journal(log.instance, migration) as journal:
+    with known_journal(log.instance, migration) as journal:
+        if journal is None:
+            return
         end = time.monotonic() + journal.loading_seconds()
         wait_until_quiet(log, lambda: min(journal.loading_seconds(), end - time.monotonic()), tell=tell)
 

@@ -13,7 +13,8 @@ from vectormigrate_dagster.defs.bulk import before_validation
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import tier_check
 from vectormigrate_dagster.defs.exceptions import exceptions_of
-from vectormigrate_dagster.defs.live import JournalMotion, known_journal, tolerance_now
+from vectormigrate_dagster.defs.journal import known_journal
+from vectormigrate_dagster.defs.live import JournalMotion, tolerance_now
 from vectormigrate_dagster.defs.searching import given_queries, search_settings, unsearched
 from vectormigrate_dagster.defs.state import VALIDATION, now
 from vectormigrate_dagster.defs.throttling import throttle_of
@@ -99,7 +100,7 @@ def _sampled(  # noqa: PLR0917  # in the order of its caller's
     sleep = throttle.interrupt.sleep
     began = now()
     with (
-        known_journal(log, migration) as journal,
+        known_journal(log.instance, migration) as journal,
         databases.open_source(source, sleep=sleep) as src,
         databases.open_target(target, sleep=sleep) as dst,
     ):
@@ -169,7 +170,7 @@ def count_migration(
     throttle = throttle_of(log, migration.transfer)
     sleep = throttle.interrupt.sleep
     with (
-        known_journal(log, migration) as journal,
+        known_journal(log.instance, migration) as journal,
         databases.open_source(source, sleep=sleep) as src,
         databases.open_target(target, sleep=sleep) as dst,
     ):

@@ -24,8 +24,9 @@ from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.evidence import tier_check, whole_partition_check
 from vectormigrate_dagster.defs.exceptions import exceptions_of, pre_existing
 from vectormigrate_dagster.defs.home import migration_folder
+from vectormigrate_dagster.defs.journal import known_journal
 from vectormigrate_dagster.defs.lease import Lease, held
-from vectormigrate_dagster.defs.live import JournalMotion, known_journal, tolerance_now
+from vectormigrate_dagster.defs.live import JournalMotion, tolerance_now
 from vectormigrate_dagster.defs.searching import given_queries, search_settings, unsearched
 from vectormigrate_dagster.defs.state import (
     VALIDATION,
@@ -283,7 +284,7 @@ def opened(
     throttle = throttle_of(log, migration.transfer)
     sleep = throttle.interrupt.sleep
     with (
-        known_journal(log, migration) as journal,
+        known_journal(log.instance, migration) as journal,
         databases.open_source(source, sleep=sleep) as src,
         databases.open_target(target, sleep=sleep) as dst,
     ):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from vectormigrate_dagster.errors import PlanOutdated, StorageFailed
-from vectormigrate_dagster.live.journal import Journal, Key, SplitAttempt, UndoAttempt
+from vectormigrate_dagster.live.journal import Attempt, Journal, Key, SplitAttempt
 from vectormigrate_dagster.live.journal.undoing import Undoing
 from vectormigrate_dagster.model import IdColumn, Split
 from vectormigrate_dagster.transfer.guard import WriteGuard
@@ -22,10 +22,10 @@ from vectormigrate_dagster.transfer.guard import WriteGuard
 LEASE_SECONDS = 60.0
 """How long an attempt may write before it asks again; after a kill others wait so long and `Bounds.request` more."""
 
-Attempt = TypeVar("Attempt", SplitAttempt, UndoAttempt)
+Kind = TypeVar("Kind", bound=Attempt)
 
 
-class _Guard(ABC, Generic[Attempt]):
+class _Guard(ABC, Generic[Kind]):
     """One attempt, which asks for more time as it goes on, and knows of its requests whose outcome is not known.
 
     Args:
@@ -38,18 +38,18 @@ class _Guard(ABC, Generic[Attempt]):
         self._key = key
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._attempt: Attempt | None = None
+        self._attempt: Kind | None = None
         self._unsure_until = 0.0
 
     @property
-    def attempt(self) -> Attempt:
+    def attempt(self) -> Kind:
         """What the journal knows of this attempt."""
         if self._attempt is None:
             raise ValueError(f"split '{self._key}' was not begun")
         return self._attempt
 
     @abstractmethod
-    def _renewed(self, attempt: Attempt) -> Attempt:
+    def _renewed(self, attempt: Kind) -> Kind:
         """The same attempt, for longer."""
 
     def _check(self) -> None:
@@ -140,7 +140,7 @@ class SplitGuard(_Guard[SplitAttempt]):
         return key.scope == scope or key.scope is None or scope is None
 
 
-class UndoGuard(_Guard[UndoAttempt]):
+class UndoGuard(_Guard[Attempt]):
     """One attempt to take something back, as a context: noted before its first request, until all have an answer.
 
     Args:
@@ -165,5 +165,5 @@ class UndoGuard(_Guard[UndoAttempt]):
             with suppress(StorageFailed):  # as after a kill: others wait for longer
                 self._undoing.end(self.attempt, unsure=self._unsure_seconds())
 
-    def _renewed(self, attempt: UndoAttempt) -> UndoAttempt:
+    def _renewed(self, attempt: Attempt) -> Attempt:
         return self._undoing.renew(attempt, seconds=self._seconds)

@@ -20,7 +20,7 @@ from vectormigrate_dagster.databases import Endpoint, Refusal
 from vectormigrate_dagster.databases.milvus.database import Milvus
 from vectormigrate_dagster.defs.event_log import MigrationLog
 from vectormigrate_dagster.defs.exceptions import exceptions_of
-from vectormigrate_dagster.defs.live import known_journal
+from vectormigrate_dagster.defs.journal import known_journal
 from vectormigrate_dagster.model import Batch, Dense, IdColumn, IdKind
 from vectormigrate_dagster.model.compare import compare
 from vectormigrate_dagster.services.context import Context
@@ -86,7 +86,7 @@ def known(context: Context, keys: list[str] | None = None) -> Exceptions:
     with context.instance() as instance:
         log = MigrationLog(instance, ID)
         log.refresh()
-        with known_journal(log, migration) as journal:
+        with known_journal(instance, migration) as journal:
             return exceptions_of(log, log.require_plan(), keys, journal=journal)
 
 

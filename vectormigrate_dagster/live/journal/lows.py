@@ -6,13 +6,12 @@ than the last request of an attempt that was given up can be applied.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import LeaseHeld
-from vectormigrate_dagster.live.journal.control import Control
+from vectormigrate_dagster.live.journal.attempts import Attempt
 from vectormigrate_dagster.live.journal.tables import LOWS
 
 _LEFT = ""
@@ -20,31 +19,14 @@ _LEFT = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitAttempt:
+class SplitAttempt(Attempt):
     """One attempt to move a split while the application writes.
 
     Args:
-        split: the partition's key.
-        attempt: unique to this attempt.
         low: the entry from which on the split must distrust itself; the oldest of all attempts.
-        control: the row when it began.
-        ends: when it must have renewed, by this process' monotonic clock.
     """
 
-    split: str
-    attempt: str
     low: int
-    control: Control
-    ends: float
-
-    def check(self) -> None:
-        """Make sure that this attempt may still send; to be asked right before each write.
-
-        Raises:
-            LeaseHeld: too little time is left.
-        """
-        if self.ends - time.monotonic() < self.control.bounds.margin:
-            raise LeaseHeld(f"split '{self.split}' of '{self.control.migration}' was not renewed in time; run it again")
 
 
 def begin(connection: sa.Connection, migration: str, split: str, *, low: int, attempt: str, until: float) -> int:

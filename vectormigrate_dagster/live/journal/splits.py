@@ -43,7 +43,7 @@ class Splits(Held):
             until = now + seconds + control.bounds.request + control.bounds.margin
             low = lows.begin(connection, self.migration, split, low=first, attempt=attempt, until=until)
             self.distrust(connection, control)
-            return SplitAttempt(split=split, attempt=attempt, low=low, control=control, ends=began + seconds)
+            return SplitAttempt(what=split, attempt=attempt, low=low, control=control, ends=began + seconds)
 
     def renew(self, attempt: SplitAttempt, *, seconds: float) -> SplitAttempt:
         """Let an attempt send for longer.
@@ -54,9 +54,9 @@ class Splits(Held):
         began = time.monotonic()
         with self.holding("share") as (connection, control):
             if control.primary != attempt.control.primary:
-                raise LeaseHeld(f"'{self.migration}' was switched; split '{attempt.split}' is not moved any more")
+                raise LeaseHeld(f"'{self.migration}' was switched; split '{attempt.what}' is not moved any more")
             until = self.database.now(connection) + seconds + control.bounds.request + control.bounds.margin
-            lows.renew(connection, self.migration, attempt.split, attempt=attempt.attempt, until=until)
+            lows.renew(connection, self.migration, attempt.what, attempt=attempt.attempt, until=until)
             return replace(attempt, ends=began + seconds)
 
     def finish_split(
@@ -82,9 +82,9 @@ class Splits(Held):
         while True:
             with self.holding("share") as (connection, control):
                 now = self.database.now(connection)
-                left = lows.abandoned_for(connection, self.migration, attempt.split, attempt=attempt.attempt, now=now)
+                left = lows.abandoned_for(connection, self.migration, attempt.what, attempt=attempt.attempt, now=now)
                 if left == 0:
-                    return self._touch_split(connection, control, attempt.split, attempt.low, now, belongs)
+                    return self._touch_split(connection, control, attempt.what, attempt.low, now, belongs)
             sleep(left)
 
     def leave_split(
@@ -104,11 +104,11 @@ class Splits(Held):
         """
         with self.holding("share") as (connection, control):
             now = self.database.now(connection)
-            left = lows.abandoned_for(connection, self.migration, attempt.split, attempt=attempt.attempt, now=now)
+            left = lows.abandoned_for(connection, self.migration, attempt.what, attempt=attempt.attempt, now=now)
             if max(left, unsure) > 0:
-                lows.leave(connection, self.migration, attempt.split, until=now + max(left, unsure))
+                lows.leave(connection, self.migration, attempt.what, until=now + max(left, unsure))
                 return None
-            return self._touch_split(connection, control, attempt.split, attempt.low, now, belongs)
+            return self._touch_split(connection, control, attempt.what, attempt.low, now, belongs)
 
     def rest_split(self, attempt: SplitAttempt, *, unsure: float = 0.0) -> None:
         """Note that an attempt has ended before its split did, so that nobody waits for what it might have sent.
@@ -119,7 +119,7 @@ class Splits(Held):
         """
         with self.holding("share") as (connection, _):
             until = self.database.now(connection) + unsure
-            lows.rest(connection, self.migration, attempt.split, attempt=attempt.attempt, until=until)
+            lows.rest(connection, self.migration, attempt.what, attempt=attempt.attempt, until=until)
 
     def leave_splits(self, *, over: bool) -> None:
         """Leave every split, because what was loaded is taken back; whoever loads cannot renew his attempt.

@@ -10,43 +10,17 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from vectormigrate_dagster.errors import LeaseHeld, NotSo
-from vectormigrate_dagster.live.journal.control import Control
+from vectormigrate_dagster.live.journal.attempts import Attempt
 from vectormigrate_dagster.live.journal.tables import UNDOING
 
 if TYPE_CHECKING:
     from vectormigrate_dagster.live.journal.journal import Journal
-
-
-@dataclass(frozen=True, kw_only=True)
-class UndoAttempt:
-    """One attempt to take something back.
-
-    Args:
-        what: a partition's key, or what the target is called where partitions are.
-        attempt: unique to this attempt.
-        control: the row when it began.
-        ends: when it must have renewed, by this process' monotonic clock.
-    """
-
-    what: str
-    attempt: str
-    control: Control
-    ends: float
-
-    def check(self) -> None:
-        """Make sure that this attempt may still send; to be asked right before each write.
-
-        Raises:
-            LeaseHeld: too little time is left.
-        """
-        if self.ends - time.monotonic() < self.control.bounds.margin:
-            raise LeaseHeld(f"'{self.what}' of '{self.control.migration}' was not renewed in time; take it back again")
 
 
 class Undoing:
@@ -60,11 +34,11 @@ class Undoing:
         self._journal = journal
         self._of_it = UNDOING.c.migration == journal.migration
 
-    def begin(self, what: str, *, seconds: float) -> UndoAttempt:
+    def begin(self, what: str, *, seconds: float) -> Attempt:
         """Note an attempt, durably and before its first request.
 
         Args:
-            what: see `UndoAttempt`; whoever tried it before sends nothing any more, because the caller holds its lease.
+            what: see `Attempt`; whoever tried it before sends nothing any more, because the caller holds its lease.
             seconds: for how long it may send before it must `renew`.
         """
         began, attempt = time.monotonic(), secrets.token_hex(8)
@@ -74,9 +48,9 @@ class Undoing:
             connection.execute(sa.update(UNDOING).where(earlier).values(applied_until=now + bounds.request))
             values = {"what": what, "applied_until": now + seconds + bounds.request + bounds.margin}
             connection.execute(sa.insert(UNDOING).values(migration=self._journal.migration, attempt=attempt, **values))
-        return UndoAttempt(what=what, attempt=attempt, control=control, ends=began + seconds)
+        return Attempt(what=what, attempt=attempt, control=control, ends=began + seconds)
 
-    def renew(self, attempt: UndoAttempt, *, seconds: float) -> UndoAttempt:
+    def renew(self, attempt: Attempt, *, seconds: float) -> Attempt:
         """Let an attempt send for longer.
 
         Raises:
@@ -90,7 +64,7 @@ class Undoing:
                 raise LeaseHeld(f"'{self._journal.migration}' was planned anew; '{attempt.what}' is not taken back")
         return replace(attempt, ends=began + seconds)
 
-    def end(self, attempt: UndoAttempt, *, unsure: float = 0.0) -> None:
+    def end(self, attempt: Attempt, *, unsure: float = 0.0) -> None:
         """Note that an attempt sends nothing any more.
 
         Args:
@@ -109,7 +83,7 @@ class Undoing:
         with self._journal.database.reading() as connection:
             return left(connection, self._journal.migration, self._journal.database.now(connection))
 
-    def _is(self, attempt: UndoAttempt) -> sa.ColumnElement[bool]:
+    def _is(self, attempt: Attempt) -> sa.ColumnElement[bool]:
         return self._of_it & (UNDOING.c.attempt == attempt.attempt)
 
 
